@@ -1,0 +1,165 @@
+"""An engine's process: started in its own session, its log followed from the first byte, ended without orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from collector.engines.base import StartFailed, Timeline
+from collector.errors import QuantcaseError
+
+__all__ = ["EngineProcess", "free_port", "port_is_free"]
+
+_PR_SET_PDEATHSIG = 1
+_OOM_WORDS = (
+    "out of memory",
+    "outofmemory",
+    "cannot allocate memory",
+    "failed to allocate",
+    "no available memory for the cache",
+)
+_UNSUPPORTED_WORDS = (
+    "not supported",
+    "unsupported",
+    "unknown quantization method",
+    "minimum capability",
+    "only supported on gpus with compute capability",
+)
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on that port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that is free at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.bind((host, 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: be told when the collector dies, even by kill -9. Linux only; elsewhere a no-op."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class EngineProcess:
+    """One engine process and its group."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], log_path: Path) -> None:
+        self.argv = list(argv)
+        self.log_path = log_path
+        self.timeline = Timeline()
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log_path.open("wb")
+        self.spawned = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **env},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # prctl only: takes no locks
+            )
+        except FileNotFoundError:
+            self._log.close()
+            raise QuantcaseError(
+                f"{self.argv[0]} is not installed or not on PATH", fix="install the engine or set engine.command"
+            ) from None
+        self.pid = self._process.pid
+        self.timeline.spawn_s = 0.0
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def log_tail(self, lines: int = 12) -> list[str]:
+        """The last lines of the log that hold something."""
+        with contextlib.suppress(OSError):
+            data = self.log_path.read_bytes()[-65536:]
+            text = data.decode("utf-8", "replace").replace("\r", "\n")
+            return [line.rstrip()[:400] for line in text.splitlines() if line.strip()][-lines:]
+        return []
+
+    async def wait_healthy(self, url: str, port: int, timeout_s: float) -> None:
+        """Wait for the port and then for a 200 from `url`.
+
+        Raises:
+            StartFailed: the process ended, or time ran out.
+        """
+        deadline = self.spawned + timeout_s
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while True:
+                if not self.alive():
+                    raise self._failed(f"the engine ended with exit code {self._process.returncode} at start")
+                if self.timeline.port_s is None and not port_is_free(port):
+                    self.timeline.port_s = time.monotonic() - self.spawned
+                if self.timeline.port_s is not None:
+                    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                        async with session.get(url) as response:
+                            if response.status == 200:
+                                self.timeline.healthy_s = time.monotonic() - self.spawned
+                                return
+                if time.monotonic() > deadline:
+                    await self.stop(10)
+                    raise self._failed(f"the engine was not ready after {timeout_s:.0f} s")
+                await asyncio.sleep(0.05)
+
+    def _failed(self, problem: str) -> StartFailed:
+        tail = self.log_tail(60)
+        text = "\n".join(tail).lower()
+        if any(word in text for word in _OOM_WORDS):
+            state = "oom"
+        elif any(word in text for word in _UNSUPPORTED_WORDS):
+            state = "unsupported"
+        else:
+            state = "crash"
+        return StartFailed(problem, exit_state=state, log_tail=tail[-12:], argv=self.argv)
+
+    async def stop(self, timeout_s: float = 60.0) -> None:
+        """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left."""
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + timeout_s
+        while self._group_lives() and time.monotonic() < deadline:  # noqa: ASYNC110 - a process group has no event
+            await asyncio.sleep(0.05)
+        if self._group_lives():
+            self._signal(signal.SIGKILL)
+            for _ in range(200):
+                if not self._group_lives():
+                    break
+                await asyncio.sleep(0.05)
+        self._process.poll()
+        if not self._log.closed:
+            self._log.close()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _group_lives(self) -> bool:
+        self._process.poll()  # reaps our own child, so that a zombie does not count as alive
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True

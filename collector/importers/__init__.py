@@ -1,0 +1,1 @@
+"""Other tools' result files to bundles of grade `imported`."""

@@ -1,0 +1,246 @@
+"""What is asked: one base model, its variants, workloads and prices. TOML in, typed objects out.
+
+`load()` finds a study (a path, or the name of a ready one in `collector/studies/`), checks it, and returns it fully
+resolved: what the file leaves out stands in the object, so that `study.toml` in a bundle has nothing implicit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import tomli_w
+from msgspec import Meta, Struct, field
+
+from collector.errors import UsageFault
+
+__all__ = ["EngineSpec", "Price", "Prompts", "Study", "Variant", "Workload", "dumps", "load", "loads", "ready_studies"]
+
+EngineName = Literal["vllm", "llamacpp", "endpoint", "replay"]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
+
+
+class Price(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What an hour of the GPU costs. A price is the user's input with a date, never a hard-coded fact."""
+
+    usd_per_hour: Annotated[float, Meta(gt=0)]
+    source: str
+    date: str
+
+
+class EngineSpec(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """How the engine is started. `args` and `env` hold for every variant; a variant adds its own."""
+
+    name: EngineName
+    command: list[str] = field(default_factory=list)  # empty: the engine's usual command, e.g. ["vllm", "serve"]
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    url: str = ""  # endpoint only
+    source: str = ""  # replay only: the bundle whose timings are replayed; empty: the recording in the package
+    start_timeout_s: Annotated[float, Meta(gt=0)] = 900.0
+    stop_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+
+
+class Variant(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One served configuration."""
+
+    name: Slug
+    model: str  # hub id, folder, or GGUF file; `generated:small` is the CPU study's own model
+    method: str = "none"  # none, awq, gptq, fp8, w8a8-int8, bitsandbytes, gguf:Q4_K_M, ...
+    bits: float | None = None
+    kv_dtype: str = "auto"
+    revision: str = ""
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+class Workload(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Prompts, output length and a closed loop at fixed concurrencies."""
+
+    name: Slug
+    title: str = ""
+    api: Literal["chat", "completions"] = "chat"
+    input_tokens: Annotated[int, Meta(ge=1)]  # aimed at; the measured length is in every request row
+    output_tokens: Annotated[int, Meta(ge=2)]  # exact: ignore_eos and min_tokens
+    concurrency: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
+    requests_per_stream: Annotated[int, Meta(ge=2)] = 6  # a repeat issues concurrency x this, at least min_requests
+    min_requests: Annotated[int, Meta(ge=2)] = 24
+    warmup_requests: Annotated[int, Meta(ge=1)] = 2  # per stream, with other prompts, before the first repeat
+    request_timeout_s: Annotated[float, Meta(gt=0)] = 300.0
+    ttft_limit_ms: Annotated[float, Meta(gt=0)] | None = None
+    tpot_limit_ms: Annotated[float, Meta(gt=0)] | None = None
+    e2e_limit_ms: Annotated[float, Meta(gt=0)] | None = None
+
+    def requests(self, concurrency: int) -> int:
+        """Requests that one repeat issues at this concurrency."""
+        return max(self.requests_per_stream * concurrency, self.min_requests)
+
+
+class Prompts(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How prompts are made. `prose` is seeded English; `id_words` is one word per token id (shape-only models)."""
+
+    kind: Literal["prose", "id_words"] = "prose"
+    vocabulary: Annotated[int, Meta(ge=16)] = 100_000  # id_words: ids are drawn from 16..vocabulary
+
+
+class Study(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One question, asked in full. Field names are the keys of the TOML file."""
+
+    id: Slug
+    title: str
+    gpu: str
+    base_model: str
+    baseline: str
+    engine: EngineSpec
+    variants: Annotated[list[Variant], Meta(min_length=1)]
+    workloads: Annotated[list[Workload], Meta(min_length=1)]
+    weights: Literal["real", "dummy"] = "real"
+    context_tokens: Annotated[int, Meta(ge=1)] = 4096  # what one request may hold at most
+    repeats: Annotated[int, Meta(ge=1)] = 3
+    seed: int = 1
+    prompts: Prompts = field(default_factory=Prompts)
+    price: Price | None = None
+    question: str = "Should we quantize this model?"
+    next_steps: list[str] = field(default_factory=list)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name; KeyError when there is none."""
+        for v in self.variants:
+            if v.name == name:
+                return v
+        raise KeyError(name)
+
+    def workload(self, name: str) -> Workload:
+        """The workload of that name; KeyError when there is none."""
+        for w in self.workloads:
+            if w.name == name:
+                return w
+        raise KeyError(name)
+
+    def cells(self) -> list[tuple[Workload, int]]:
+        """Every load point in the order in which it is measured."""
+        return [(w, c) for w in self.workloads for c in w.concurrency]
+
+
+def ready_studies() -> dict[str, Path]:
+    """Names and files of the studies that come with the package."""
+    folder = Path(str(resources.files("collector.studies")))
+    return {p.stem: p for p in sorted(folder.glob("*.toml"))}
+
+
+def load(name_or_path: str) -> Study:
+    """Read and check a study: a ready one by name, or any TOML file by path.
+
+    Raises:
+        UsageFault: no such study, not TOML, an unknown key, a wrong type, or a contradiction.
+    """
+    ready = ready_studies()
+    if name_or_path in ready:
+        return loads(ready[name_or_path].read_text("utf-8"), f"{name_or_path}.toml")
+    path = Path(name_or_path)
+    if not path.is_file():
+        near = difflib.get_close_matches(name_or_path, ready, 1)
+        hint = f"did you mean {near[0]}?" if near else f"ready studies: {', '.join(ready)}"
+        raise UsageFault(f"no study named {name_or_path} and no such file", fix=hint)
+    try:
+        return loads(path.read_text("utf-8"), path.name)
+    except UnicodeDecodeError:
+        raise UsageFault(f"{path.name} is not UTF-8 text", fix="save it as UTF-8") from None
+
+
+def loads(text: str, where: str = "study") -> Study:
+    """Check a study's TOML text. `where` names it in errors."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise UsageFault(f"{where} is not valid TOML: {e}", fix="mend that line") from None
+    _refuse_unknown(data, Study, where, "")
+    try:
+        study = msgspec.convert(data, Study)
+    except msgspec.ValidationError as e:
+        raise UsageFault(f"{where}: {_readable(str(e), data)}", fix="see docs/guide/studies.md") from None
+    _consistent(study, where)
+    return study
+
+
+def dumps(study: Study) -> str:
+    """The study as TOML, every default written out."""
+    return tomli_w.dumps(_without_none(msgspec.to_builtins(study)))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value
+
+
+def _structs_in(hint: Any) -> type[Struct] | None:
+    """The Struct that a hint holds, through Annotated, list and Optional."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return hint
+    for inner in get_args(hint) if get_origin(hint) is not Literal else ():
+        if found := _structs_in(inner):
+            return found
+    return None
+
+
+def _refuse_unknown(data: dict[str, Any], kind: type[Struct], where: str, at: str) -> None:
+    """Unknown keys are errors that name the file, the key, and the nearest key that exists."""
+    hints = get_type_hints(kind, include_extras=True)
+    for key, value in data.items():
+        path = f"{at}.{key}" if at else key
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1, 0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(hints)}"
+            raise UsageFault(f"{where}: unknown key `{path}`", fix=hint)
+        if inner := _structs_in(hints[key]):
+            if isinstance(value, dict):
+                _refuse_unknown(value, inner, where, path)
+            elif isinstance(value, list):
+                for i, item in enumerate(value):
+                    if isinstance(item, dict):
+                        _refuse_unknown(item, inner, where, f"{path}[{i}]")
+
+
+def _readable(problem: str, data: dict[str, Any]) -> str:
+    """msgspec's message with its `$.variants[0].name` path first, as a key the file holds."""
+    text, _, path = problem.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    missing = re.match(r"Object missing required field `(\w+)`", text)
+    if missing:
+        full = f"{key}.{missing[1]}" if key else missing[1]
+        return f"key `{full}` is missing"
+    return f"key `{key}`: {text[0].lower()}{text[1:]}" if key else text
+
+
+def _consistent(study: Study, where: str) -> None:
+    """What types cannot say."""
+    for what, names in (
+        ("variant", [v.name for v in study.variants]),
+        ("workload", [w.name for w in study.workloads]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageFault(f"{where}: two {what}s are named {name}", fix="names must differ")
+    if study.baseline not in [v.name for v in study.variants]:
+        known = ", ".join(v.name for v in study.variants)
+        raise UsageFault(f"{where}: key `baseline`: no variant is named {study.baseline}", fix=f"variants: {known}")
+    for w in study.workloads:
+        if len(set(w.concurrency)) != len(w.concurrency):
+            raise UsageFault(f"{where}: workload {w.name} names a concurrency twice", fix="list each once")
+        if w.input_tokens + w.output_tokens > study.context_tokens:
+            raise UsageFault(
+                f"{where}: workload {w.name} needs {w.input_tokens + w.output_tokens} tokens, "
+                f"context_tokens is {study.context_tokens}",
+                fix="raise context_tokens or shorten the workload",
+            )
+    if study.engine.name == "endpoint" and len(study.variants) > 1 and not study.engine.url:
+        raise UsageFault(f"{where}: engine endpoint needs `engine.url`", fix="or pass --endpoint URL")

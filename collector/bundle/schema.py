@@ -20,6 +20,7 @@ __all__ = [
     "TABLES",
     "CellRow",
     "ChunkGapRow",
+    "ClientCell",
     "ClientFacts",
     "Column",
     "EngineMetricRow",

@@ -1,0 +1,120 @@
+"""What the numbers mean, computed in one place. Light: no pandas, no numpy.
+
+Everything here is computed from request rows as they are written (rounded), so that anybody with requests.csv.gz and
+these definitions gets the same figures, and `collect check` can recompute cells.csv.
+
+- The **steady window** of a closed loop runs from the send that first brings the number of running requests to the
+  concurrency, to the send of the last request.
+- **Throughput** is output tokens received inside the steady window / its length. A request's first token is placed at
+  started + TTFT, its last at started + E2E, the others evenly between (TPOT apart).
+- **Percentiles** interpolate linearly (the usual definition: rank (n - 1) p from 0) over `ok` requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from collector.bundle.schema import CellRow, RequestRow, rounded
+from collector.study import Workload
+
+__all__ = ["cell", "percentile", "steady_window", "tokens_between"]
+
+
+def percentile(values: Sequence[float], p: float) -> float | None:
+    """The p-th percentile (0..100) by linear interpolation; None when there are no values."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    rank = (len(ordered) - 1) * p / 100
+    low = math.floor(rank)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
+
+
+def steady_window(requests: Sequence[RequestRow], concurrency: int) -> tuple[float, float] | None:
+    """(start, end) in seconds of a closed loop's steady window, or None when it never ran at that concurrency.
+
+    In a closed loop every slot sends its next request when its last one ended, so the concurrency is first reached
+    with the send of the `concurrency`-th request, provided that no earlier one had ended by then.
+    """
+    sends = sorted(r.started_s for r in requests)
+    if len(sends) <= concurrency:
+        return None
+    start, end = sends[concurrency - 1], sends[-1]
+    return (start, end) if end > start else None
+
+
+def tokens_between(request: RequestRow, start: float, end: float) -> int:
+    """Output tokens of a request received in [start, end] seconds: first at TTFT, last at E2E, evenly between."""
+    n = request.output_tokens or 0
+    if n == 0 or request.ttft_ms is None or request.e2e_ms is None:
+        return 0
+    first = request.started_s + request.ttft_ms / 1000
+    last = request.started_s + request.e2e_ms / 1000
+    if first >= start and last <= end:
+        return n
+    if n == 1 or last <= first:
+        return n if start <= first <= end else 0
+    step = (last - first) / (n - 1)
+    lowest = max(0, math.ceil((start - first) / step - 1e-9))
+    highest = min(n - 1, math.floor((end - first) / step + 1e-9))
+    return max(0, highest - lowest + 1)
+
+
+def _within_limits(request: RequestRow, limits: Workload) -> bool:
+    pairs = (
+        (request.ttft_ms, limits.ttft_limit_ms),
+        (request.tpot_ms, limits.tpot_limit_ms),
+        (request.e2e_ms, limits.e2e_limit_ms),
+    )
+    return all(limit is None or (value is not None and value <= limit) for value, limit in pairs)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+def cell(requests: Sequence[RequestRow], concurrency: int, limits: Workload | None = None) -> CellRow:
+    """The summary of one repeat of one cell from its request rows (at least one; all of the same cell and repeat).
+
+    `limits` is the workload whose TTFT/TPOT/E2E limits define goodput; without limits goodput is None.
+    """
+    head = requests[0]
+    ok = [r for r in requests if r.status == "ok"]
+    window = steady_window(requests, concurrency)
+    throughput = None
+    if window:
+        throughput = sum(tokens_between(r, *window) for r in requests) / (window[1] - window[0])
+    ends = [r.started_s + r.e2e_ms / 1000 for r in requests if r.e2e_ms is not None]
+    whole_s = max(ends) - min(r.started_s for r in requests) if ends else 0.0
+    limited = limits is not None and any((limits.ttft_limit_ms, limits.tpot_limit_ms, limits.e2e_limit_ms))
+    row = CellRow(
+        variant=head.variant,
+        start=head.start,
+        workload=head.workload,
+        load=head.load,
+        repeat=head.repeat,
+        n=len(requests),
+        ok=len(ok),
+        errors=sum(r.status == "error" for r in requests),
+        timeouts=sum(r.status == "timeout" for r in requests),
+        cut=sum(r.status == "cut" for r in requests),
+        window_start_s=window[0] if window else None,
+        window_end_s=window[1] if window else None,
+        throughput_tok_s=throughput,
+        whole_run_tok_s=sum(r.output_tokens or 0 for r in requests) / whole_s if whole_s > 0 else None,
+        whole_run_req_s=len(ok) / whole_s if whole_s > 0 else None,
+        goodput_req_s=sum(_within_limits(r, limits) for r in ok) / whole_s
+        if limits and limited and whole_s > 0
+        else None,
+        input_tokens_mean=_mean(r.input_tokens for r in ok if r.input_tokens is not None),
+        output_tokens_mean=_mean(r.output_tokens for r in ok if r.output_tokens is not None),
+        **{
+            f"{metric}_p{p}": percentile([v for r in ok if (v := getattr(r, metric)) is not None], p)
+            for metric in ("ttft_ms", "tpot_ms", "e2e_ms")
+            for p in (50, 95, 99)
+        },
+    )
+    return rounded(row)

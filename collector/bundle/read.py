@@ -1,0 +1,137 @@
+"""Reads a bundle, whole or killed half way, into typed rows. What the site and the terminal stand on."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from collector.bundle import manifest as manifests
+from collector.bundle.schema import (
+    FORMAT,
+    TABLES,
+    CellRow,
+    ChunkGapRow,
+    ClientFacts,
+    EngineMetricRow,
+    Environment,
+    Manifest,
+    QualityRow,
+    RequestRow,
+    TelemetryRow,
+    VariantRow,
+)
+from collector.bundle.tables import read_text, rows_from_text
+from collector.errors import QuantcaseError
+from collector.study import Study
+from collector.study import loads as study_from_toml
+
+__all__ = ["Bundle", "is_bundle", "open_bundle"]
+
+RowT = TypeVar("RowT", bound=Struct)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder claims to be a bundle."""
+    return (folder / manifests.MANIFEST).is_file()
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle.
+
+    Raises:
+        QuantcaseError: no bundle, or of a newer format than this version reads.
+    """
+    manifest = manifests.read(folder)
+    if manifest.quantcase.format > FORMAT:
+        raise QuantcaseError(
+            f"{folder.name} is of format {manifest.quantcase.format}, this version reads up to {FORMAT}",
+            fix="install a newer quantcase",
+        )
+    return Bundle(folder, manifest)
+
+
+class Bundle:
+    """A bundle on disk. Tables are read when asked for; a missing or torn table gives the rows that are there."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.info = manifest.quantcase
+
+    @property
+    def id(self) -> str:
+        return self.manifest.name
+
+    def created(self) -> datetime.datetime:
+        return datetime.datetime.fromisoformat(self.manifest.created)
+
+    def study(self) -> Study:
+        return study_from_toml((self.folder / "study.toml").read_text("utf-8"), f"{self.id}/study.toml")
+
+    def environment(self) -> Environment:
+        return self._document("environment.json", Environment, Environment(gpu_asked=self.info.gpu))
+
+    def client(self) -> ClientFacts:
+        return self._document("client.json", ClientFacts, ClientFacts())
+
+    def variants(self) -> list[VariantRow]:
+        return self._rows("variants", VariantRow)
+
+    def requests(self) -> list[RequestRow]:
+        return self._rows("requests", RequestRow)
+
+    def chunk_gaps(self) -> list[ChunkGapRow]:
+        return self._rows("chunk_gaps", ChunkGapRow)
+
+    def cells(self) -> list[CellRow]:
+        return self._rows("cells", CellRow)
+
+    def telemetry(self) -> list[TelemetryRow]:
+        return self._rows("telemetry", TelemetryRow)
+
+    def engine_metrics(self) -> list[EngineMetricRow]:
+        return self._rows("engine_metrics", EngineMetricRow)
+
+    def quality(self) -> list[QualityRow]:
+        path = self.folder / "quality.jsonl"
+        rows = []
+        for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
+            try:
+                rows.append(msgspec.json.decode(line, type=QualityRow))
+            except (msgspec.DecodeError, UnicodeDecodeError) as e:
+                raise QuantcaseError(f"{self.id}/quality.jsonl line {number}: {e}") from None
+        return rows
+
+    def notes(self) -> str:
+        """The person's own words; text, never markup to be trusted."""
+        path = self.folder / "notes.md"
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+    def log(self, variant: str, start: int) -> str:
+        """The engine's log of one server start; empty when there is none."""
+        path = self.folder / "logs" / f"{variant}-{start}.log.gz"
+        return read_text(path)[0] if path.is_file() else ""
+
+    def table_path(self, table: str) -> Path | None:
+        """Where a table lies now: packed in a closed bundle, plain in an open or killed one."""
+        packed = self.folder / TABLES[table].path
+        plain = self.folder / TABLES[table].path.removesuffix(".gz")
+        # While packing is under way both may exist; the plain one is whole until it is removed.
+        return plain if plain.is_file() else packed if packed.is_file() else None
+
+    def _rows(self, table: str, row: type[RowT]) -> list[RowT]:
+        path = self.table_path(table)
+        return rows_from_text(read_text(path)[0], row, f"{self.id}/{path.name}") if path else []
+
+    def _document(self, name: str, kind: type[RowT], empty: RowT) -> RowT:
+        path = self.folder / name
+        if not path.is_file():
+            return empty
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            raise QuantcaseError(f"{self.id}/{name} cannot be read: {e}") from None

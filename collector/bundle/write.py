@@ -172,8 +172,8 @@ class BundleWriter:
     def add_telemetry(self, row: TelemetryRow) -> None:
         self._append("telemetry", [row])
 
-    def add_engine_metrics(self, rows: Iterable[EngineMetricRow]) -> None:
-        self._append("engine_metrics", rows)
+    def add_engine_metrics(self, row: EngineMetricRow) -> None:
+        self._append("engine_metrics", [row])
 
     def add_quality(self, row: QualityRow) -> None:
         """Appends one answer to quality.jsonl."""

@@ -1,1 +1,1 @@
-"""The load generator: one streaming request (`wire`, `stream`), the schedule (`closed_loop`), the prompts (`prompts`)."""
+"""The load generator: one streaming request (`wire`, `stream`), the schedule (`closed_loop`), `prompts`."""

@@ -1,0 +1,305 @@
+"""The `collect` command: thin, one function a command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+
+from collector import __version__
+from collector.bundle.check import check as check_folder
+from collector.bundle.read import open_bundle
+from collector.bundle.seal import seal as seal_bundle
+from collector.errors import QuantcaseError, UsageFault
+from collector.study import EngineSpec, Study
+from collector.study import load as load_study
+
+__all__ = ["cli", "main"]
+
+_out = Console(soft_wrap=False)
+
+
+class _Group(click.Group):
+    """Commands of this package and those that other packages add (`collect.commands` entry points)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group="collect.commands"))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for entry in entry_points(group="collect.commands"):
+            if entry.name == cmd_name:
+                try:
+                    command = entry.load()
+                except ImportError as e:
+                    raise QuantcaseError(
+                        f"`collect {cmd_name}` needs the site's packages ({e.name} is missing)",
+                        fix="pip install 'quantcase[site]'",
+                    ) from None
+                return command if isinstance(command, click.Command) else None
+        return None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, prog_name="quantcase")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def cli(debug: bool) -> None:
+    """Measure quantized against BF16 serving and write one result bundle."""
+
+
+_gpu_option = click.option("--gpu", default="auto", show_default=True, help="GPU profile; see `collect gpus`.")
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
+def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
+    from collector import gpus
+
+    if gpu == "auto":
+        from collector.probes.nvml import Gpus
+
+        with Gpus.open() as found:
+            profiles = [p for card in found.cards if (p := gpus.recognise(card.name, card.vram_mib))]
+            names = ", ".join(card.name for card in found.cards)
+        if not profiles:
+            raise QuantcaseError(
+                f"--gpu auto knows no profile for {names}"
+                if names
+                else "--gpu auto found no NVIDIA GPU on this machine",
+                fix="name a profile (`collect gpus`), or try `--gpu cpu`, which needs no GPU",
+            )
+        profile = profiles[0]
+    else:
+        profile = gpus.get(gpu)
+    return profile, load_study(study or profile.study)
+
+
+@cli.command()
+@click.argument("study", required=False)
+@_gpu_option
+@click.option("--out", type=_folder, default=Path("results"), show_default=True, help="Folder for bundles.")
+@click.option("--endpoint", metavar="URL", help="Measure a running OpenAI-compatible server.")
+@click.option("--variant", "variants", multiple=True, metavar="V", help="Only this variant; may be given again.")
+@click.option("--quick", is_flag=True, help="One short repeat a cell, to try things out.")
+@click.option("--resume", type=_folder, metavar="BUNDLE", help="Finish an interrupted bundle.")
+@click.option("--allow-other-gpu", is_flag=True, help="Measure on another GPU than the one named; both are recorded.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the engine; 0 takes a free one.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly, resumable, by then.")
+def run(
+    study: str | None,
+    gpu: str,
+    out: Path,
+    endpoint: str | None,
+    variants: tuple[str, ...],
+    quick: bool,
+    resume: Path | None,
+    allow_other_gpu: bool,
+    port: int,
+    max_minutes: float | None,
+) -> None:
+    """Measure STUDY (default: the GPU's ready study) and write a bundle."""
+    from collector import run as runs
+
+    if resume is not None:
+        bundle = open_bundle(resume)
+        if bundle.info.status == "complete":
+            _out.print(f"{bundle.id} is complete already: nothing to do", markup=False)
+            return
+        from collector import gpus
+
+        profile, wanted = gpus.get(bundle.info.gpu), bundle.study()
+    else:
+        profile, wanted = _profile_and_study(gpu, study)
+    if endpoint:
+        wanted = msgspec.structs.replace(wanted, engine=EngineSpec(name="endpoint", url=endpoint))
+        if len(wanted.variants) > 1 and len(variants) != 1:
+            known = ", ".join(v.name for v in wanted.variants)
+            raise UsageFault(
+                "--endpoint serves one variant, the study has several", fix=f"add --variant (one of {known})"
+            )
+    elif variants and resume is None:
+        wanted = runs.narrowed(wanted, variants)
+    if quick and resume is None:
+        wanted = runs.quick(wanted)
+    work = runs.Run(
+        wanted,
+        profile,
+        out=out,
+        resume=resume,
+        only=variants,
+        port=port,
+        max_minutes=max_minutes,
+        allow_other_gpu=allow_other_gpu,
+        api_key=os.environ.get("QUANTCASE_API_KEY") or None,
+    )
+    outcome = _run_until_stopped(work)
+    for line in outcome.log_tail:
+        click.echo(f"  log: {line}", err=True)
+    if outcome.status == "complete":
+        _out.print(f"\nbundle complete: {outcome.folder}", markup=False, soft_wrap=True)
+        _out.print(f"next: collect show {outcome.folder}; mkdocs build", markup=False, soft_wrap=True)
+    if outcome.failed:
+        names = "; ".join(f"{name}: {why}" for name, why in outcome.failed.items())
+        raise QuantcaseError(f"failed: {names}", fix=f"the bundle is {outcome.folder}")
+    if outcome.status != "complete":
+        raise QuantcaseError("not finished", fix=f"go on with: collect run --resume {outcome.folder}")
+
+
+def _run_until_stopped(work: Any) -> Any:
+    """Run it; Ctrl-C and TERM end the engine, close the bundle, and say how to go on."""
+    from collector.progress import View
+
+    async def guarded() -> Any:
+        task = asyncio.ensure_future(work.execute(View, _out))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(guarded())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        folder = work.folder
+        tail = f"go on with: collect run --resume {folder}" if folder else "nothing was measured"
+        raise QuantcaseError("interrupted", fix=tail) from None
+
+
+@cli.command()
+@click.argument("study", required=False)
+@_gpu_option
+def plan(study: str | None, gpu: str) -> None:
+    """What would run, what fits in VRAM, how long, at what cost."""
+    from collector import plan as plans
+
+    profile, wanted = _profile_and_study(gpu, study)
+    _out.print(plans.plan_view(plans.plan(wanted, profile)))
+
+
+@cli.command()
+def gpus() -> None:
+    """List the GPU profiles."""
+    from collector.tables import gpu_table
+
+    _out.print(gpu_table())
+
+
+@cli.command()
+def studies() -> None:
+    """List the ready studies."""
+    from collector.tables import study_table
+
+    _out.print(study_table())
+
+
+@cli.command()
+@click.argument("study", required=False)
+@_gpu_option
+def doctor(study: str | None, gpu: str) -> None:
+    """What on this machine would spoil a run, and the mend."""
+    from collector import doctor as doctors
+
+    try:
+        profile, wanted = _profile_and_study(gpu, study)
+    except UsageFault:
+        raise
+    except QuantcaseError:
+        profile, wanted = None, None
+    findings = doctors.diagnose(profile, wanted)
+    _out.print(doctors.doctor_table(findings))
+    if any(f.level == "error" for f in findings):
+        raise QuantcaseError("this machine is not ready", fix="mend what is marked error above")
+
+
+@cli.command()
+@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Log of the baseline.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def facts(log: Path, baseline: Path | None, as_json: bool) -> None:
+    """What can be read off an engine's LOG, each fact with its line."""
+    from collector.engines import facts as readings
+    from collector.tables import facts_table
+
+    found = readings.read_log(log.read_text("utf-8", "replace"))
+    if baseline is not None:
+        found = readings.judge(found, readings.read_log(baseline.read_text("utf-8", "replace")))
+    if as_json:
+        click.echo(readings.facts_json(found))
+    else:
+        _out.print(facts_table(readings.facts_lines(found)))
+
+
+@cli.command()
+@click.argument("bundle", type=_folder)
+def show(bundle: Path) -> None:
+    """The tables of BUNDLE in the terminal."""
+    from collector.tables import bundle_view
+
+    _out.print(bundle_view(open_bundle(bundle)))
+
+
+@cli.command()
+@click.argument("bundles", nargs=-1, required=True, type=_folder)
+def check(bundles: tuple[Path, ...]) -> None:
+    """Verify manifest, hashes, schema and invariants; exit 1 with one line per fault."""
+    sound = True
+    for folder in bundles:
+        faults = check_folder(folder)
+        for fault in faults:
+            click.echo(f"{folder.name}: {fault}")
+        sound = sound and all(f.level == "note" for f in faults)
+        if not faults:
+            bundle = open_bundle(folder)
+            info = bundle.info
+            click.echo(
+                f"{folder.name}: ok ({info.grade}, weights {info.weights}, {info.cells_done} cell repeats, "
+                f"{len(bundle.manifest.resources)} files)"
+            )
+    if not sound:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("bundle", type=_folder)
+def seal(bundle: Path) -> None:
+    """Take your own words (notes.md) into the manifest after you edited them."""
+    changed = seal_bundle(bundle)
+    click.echo(f"sealed: {', '.join(changed)}" if changed else "nothing had changed")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: prints an error in one line and exits with its code; a traceback only with --debug."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        cli.main(args=arguments, prog_name="collect", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(1)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2)
+    except QuantcaseError as e:
+        if "--debug" in arguments:
+            raise
+        Console(stderr=True).print(
+            f"[red]error:[/red] {escape(' '.join(str(e).split()))}", highlight=False, soft_wrap=True
+        )
+        sys.exit(e.exit_code)
+    except OSError as e:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"error: {e.strerror or e}: {e.filename or ''}".rstrip(": "), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The same exchange over aiohttp, for https:// addresses: TLS, proxies and redirects are its trade.
+
+Stamps are taken when a read wakes the task, so they carry the event loop's lag (in client.json).
+"""
+
+from __future__ import annotations
+
+import time
+
+import aiohttp
+
+from collector.load.wire import Exchange
+
+__all__ = ["SecureConnection"]
+
+
+class SecureConnection:
+    """Like wire.Connection, with a request given as (url, body, headers)."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> None:
+        self._session = session
+        self._url = url
+        self._headers = headers
+
+    async def open(self) -> None:
+        """aiohttp connects with the first request; the warm-up does that."""
+
+    def close(self) -> None:
+        """The session is closed by whoever opened it."""
+
+    async def send(self, request: bytes, timeout_s: float) -> Exchange:
+        """Post a JSON body; the reply is kept as reads behind a head that `take_apart` understands."""
+        exchange = Exchange(time.monotonic())
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.post(self._url, data=request, headers=self._headers, timeout=timeout) as response:
+                exchange.reads.append((time.monotonic(), f"HTTP/1.1 {response.status} x\r\n\r\n".encode()))
+                async for data in response.content.iter_any():
+                    exchange.reads.append((time.monotonic(), data))
+        except TimeoutError:
+            exchange.timed_out = True
+        except aiohttp.ClientError as e:
+            exchange.error = f"cannot be reached: {type(e).__name__}: {e}"
+        return exchange

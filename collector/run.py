@@ -1,0 +1,470 @@
+"""The run: for each variant serve, warm up, measure, stop; every finished repeat is on disk before the next begins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from collector.bundle import manifest as manifests
+from collector.bundle.schema import Environment, Status, VariantRow, rounded
+from collector.bundle.write import BundleWriter, bundle_name
+from collector.engines import registry
+from collector.engines.base import Engine, EngineFacts, Server, ServeRequest, StartFailed
+from collector.engines.facts import judge
+from collector.engines.process import free_port, port_is_free
+from collector.errors import QuantcaseError
+from collector.gpus import GpuProfile, recognise
+from collector.load.measure import Client, calibrate
+from collector.load.prompts import Calibration, PromptMaker
+from collector.probes.environment import capture
+from collector.probes.metrics import MetricsScraper
+from collector.probes.nvml import Gpus
+from collector.probes.redact import redact
+from collector.probes.sampler import Sampler
+from collector.progress import View
+from collector.study import Price, Study, Variant, Workload
+
+__all__ = ["Outcome", "Run", "check_gpu", "narrowed", "quick"]
+
+_PROMPTS = "prompts.json"
+_VRAM_RELEASE_S = 60.0
+_VRAM_SLACK_MIB = 300.0
+
+
+class Outcome(Struct):
+    """How a run ended: where the bundle lies, its status, and the variants that failed with their reasons."""
+
+    folder: Path
+    status: Status
+    failed: dict[str, str]
+    log_tail: list[str]
+
+
+class _OutOfTime(Exception):
+    """The time that `--max-minutes` gave is over."""
+
+
+def quick(study: Study) -> Study:
+    """A shorter study to try things out: one repeat, short loops. Its numbers carry wide intervals and say n = 1."""
+    workloads = [
+        msgspec.structs.replace(
+            w, requests_per_stream=min(3, w.requests_per_stream), min_requests=min(6, w.min_requests)
+        )
+        for w in study.workloads
+    ]
+    return msgspec.structs.replace(study, repeats=1, workloads=workloads, title=f"{study.title} (quick look)")
+
+
+def narrowed(study: Study, names: tuple[str, ...]) -> Study:
+    """The study with only the named variants, in its own order.
+
+    Raises:
+        QuantcaseError: a name is unknown, or the baseline is not among them.
+    """
+    known = [v.name for v in study.variants]
+    for name in names:
+        if name not in known:
+            raise QuantcaseError(f"study {study.id} has no variant {name}", fix=f"it has {', '.join(known)}")
+    if study.baseline not in names:
+        raise QuantcaseError(f"the baseline {study.baseline} is not among the variants", fix="name it too")
+    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names])
+
+
+def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | None:
+    """The index of the GPU to measure on; None for profiles that need none.
+
+    Raises:
+        QuantcaseError: there is no GPU, or another one than the one named.
+    """
+    if profile.kind != "gpu":
+        return None
+    if not gpus.cards:
+        raise QuantcaseError(
+            f"--gpu {profile.name} needs an {profile.title}, and no NVIDIA GPU or driver was found on this machine",
+            fix="run `collect doctor`, or try `--gpu cpu`, which needs no GPU",
+        )
+    for device in gpus.cards:
+        found = recognise(device.name, device.vram_mib)
+        if found is not None and found.name == profile.name:
+            return device.index
+    names = ", ".join(sorted({d.name for d in gpus.cards}))
+    if allow_other:
+        return gpus.cards[0].index
+    raise QuantcaseError(
+        f"--gpu {profile.name} names an {profile.title}, this machine has {names}",
+        fix="use `--gpu auto`, or `--allow-other-gpu` to record both",
+    )
+
+
+class Run:
+    """One run or its continuation.
+
+    Args:
+        study: resolved; for a resumed run the bundle's own study is used instead.
+        only: variants that this invocation measures; empty means all.
+        port: fixed port of the engine; 0 takes a free one.
+        max_minutes: stop cleanly, resumable, when the next repeat may not fit.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        profile: GpuProfile,
+        *,
+        out: Path,
+        resume: Path | None = None,
+        only: tuple[str, ...] = (),
+        port: int = 0,
+        max_minutes: float | None = None,
+        allow_other_gpu: bool = False,
+        api_key: str | None = None,
+    ) -> None:
+        self.study = study
+        self.profile = profile
+        self._out = out
+        self._resume = resume
+        self._only = only
+        self._port = port
+        self._deadline = time.monotonic() + 60 * max_minutes if max_minutes else None
+        self._allow_other_gpu = allow_other_gpu
+        self._api_key = api_key
+        self.folder: Path | None = resume
+        self._failed: dict[str, str] = {}
+        self._log_tail: list[str] = []
+        self._longest: Counter[tuple[str, str]] = Counter()
+
+    async def execute(self, make_view: type[View] | None, console: object) -> Outcome:
+        """Measure everything that is not done yet.
+
+        Raises:
+            QuantcaseError: nothing could be started at all; no bundle is left behind then.
+        """
+        engine = registry.engine(self.study.engine.name)
+        engine.check(self.study)
+        if self._port and not port_is_free(self._port):
+            raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
+        self._gpus = Gpus.open()
+        self._gpu_index = check_gpu(self.profile, self._gpus, allow_other=self._allow_other_gpu)
+        self._writer = self._open_bundle(engine)
+        self.folder = self._writer.folder
+        wall, monotonic = time.time(), time.monotonic()
+        self._zero = monotonic - (wall - self._writer.created().timestamp())
+        planned = self._writer.manifest.quantcase.cells_planned
+        status: Status = "interrupted"
+        try:
+            with View(console, planned, len(self._writer.cells)) as view:  # type: ignore[arg-type]
+                self._view = view
+                view.say(f"bundle {self._writer.folder}")
+                with tempfile.TemporaryDirectory(prefix="quantcase-") as work:
+                    await self._all_variants(engine, Path(work))
+            status = self._status()
+        except _OutOfTime:
+            status = "interrupted"
+        finally:
+            self._writer.close(status)
+        return Outcome(self._writer.folder, status, self._failed, self._log_tail)
+
+    # -- the bundle ----------------------------------------------------------------------------------------------
+
+    def _open_bundle(self, engine: Engine) -> BundleWriter:
+        if self._resume is not None:
+            writer = BundleWriter.resume(self._resume)
+            self.study = writer.study if self.study.engine.name != "endpoint" else self.study
+        else:
+            study = self.study
+            price = self.profile.price_usd_per_hour
+            if study.price is None and price is not None:
+                study = msgspec.structs.replace(
+                    study, price=Price(usd_per_hour=price.value, source=price.source, date=price.date)
+                )
+            self.study = study
+            self._out.mkdir(parents=True, exist_ok=True)
+            today = datetime.datetime.now(datetime.UTC).date()
+            writer = BundleWriter.create(
+                self._out / bundle_name(self._out, self.profile.name, study.id, today),
+                study,
+                grade=engine.grade,
+                gpu=self.profile.name,
+                cells_planned=len(study.variants) * len(study.cells()) * study.repeats,
+                environment=Environment(gpu_asked=self.profile.name),
+            )
+        sessions = writer.environment.sessions
+        sessions.append(capture(self._gpus, session=len(sessions) + 1))
+        if self._gpu_index is not None:
+            writer.environment.gpu_found = self._gpus.cards[self._gpu_index].name
+        writer.save_documents()
+        return writer
+
+    def _status(self) -> Status:
+        done = self._repeats_done()
+        wanted = [(v.name, w.name, f"c{c}") for v in self.study.variants for w, c in self.study.cells()]
+        ended = {v.variant for v in self._writer.variants if v.exit_state != "ok"}
+        if not done or self.study.baseline in self._failed:
+            return "failed"
+        whole = all(done[key] >= self.study.repeats or key[0] in ended for key in wanted)
+        return "complete" if whole else "interrupted"
+
+    def _repeats_done(self) -> Counter[tuple[str, str, str]]:
+        return Counter((c.variant, c.workload, c.load) for c in self._writer.cells)
+
+    # -- variants ------------------------------------------------------------------------------------------------
+
+    async def _all_variants(self, engine: Engine, work: Path) -> None:
+        for number, variant in enumerate(self.study.variants, 1):
+            if self._only and variant.name not in self._only:
+                continue
+            todo = self._todo(variant)
+            past = [v for v in self._writer.variants if v.variant == variant.name]
+            if not todo or (past and past[-1].exit_state in ("oom", "unsupported")):
+                continue
+            start = max((v.start for v in past), default=0) + 1
+            self._view.say(f"variant {number} of {len(self.study.variants)}: {variant.name} (server start {start})")
+            await self._one_start(engine, variant, start, todo, work)
+
+    def _todo(self, variant: Variant) -> list[tuple[Workload, int, int]]:
+        """(workload, concurrency, repeats still missing) of a variant."""
+        done = self._repeats_done()
+        missing = [(w, c, self.study.repeats - done[(variant.name, w.name, f"c{c}")]) for w, c in self.study.cells()]
+        return [m for m in missing if m[2] > 0]
+
+    async def _one_start(
+        self, engine: Engine, variant: Variant, start: int, todo: list[tuple[Workload, int, int]], work: Path
+    ) -> None:
+        """One life of the server: its row is in variants.csv whatever happens to it."""
+        row = VariantRow(
+            variant=variant.name,
+            start=start,
+            exit_state="crash",
+            engine=engine.name,
+            model=_public_model(variant.model),
+            revision=variant.revision or None,
+            method=variant.method,
+            bits=variant.bits,
+            kv_dtype=variant.kv_dtype,
+            argv="[]",
+        )
+        log_path = work / f"{variant.name}-{start}.log"
+        row.vram_idle_mib = self._used_mib()
+        self._view.now(f"{variant.name}: starting {engine.name}")
+        server: Server | None = None
+        try:
+            with self._sampler() as sampler:
+                try:
+                    server = await engine.start(self._request(variant, log_path, work))
+                    self._describe(row, server, variant)
+                    self._writer.set_variant(rounded(row))
+                    await self._measure(server, variant, row, start, todo)
+                    row.exit_state = "ok"
+                except StartFailed as e:
+                    row.exit_state = e.exit_state  # type: ignore[assignment]
+                    row.argv = json.dumps([redact(a) for a in e.argv])
+                    self._note_failure(row, e, e.log_tail)
+                except QuantcaseError as e:
+                    self._note_failure(row, e, _tail(log_path))
+                except _OutOfTime:
+                    row.exit_state = "ok"
+                    raise
+                except asyncio.CancelledError:
+                    row.exit_state, row.error = "ok", "stopped by the user"
+                    raise
+                finally:
+                    if server is not None:
+                        self._describe(row, server, variant)
+                        await asyncio.shield(server.stop())
+        finally:
+            row.vram_peak_mib = sampler.peak_mib if sampler else None
+            self._writer.set_variant(rounded(row))
+            if log_path.is_file():
+                self._writer.add_log(variant.name, start, redact(log_path.read_text("utf-8", "replace")) + "\n")
+            await asyncio.shield(self._wait_for_vram(row.vram_idle_mib))
+
+    def _request(self, variant: Variant, log_path: Path, work: Path) -> ServeRequest:
+        return ServeRequest(
+            study=self.study,
+            variant=variant,
+            spec=self.study.engine,
+            port=self._port or free_port(),
+            log_path=log_path,
+            work=work,
+            say=self._view.say,
+        )
+
+    def _now(self) -> float:
+        """Seconds since the bundle was created."""
+        return time.monotonic() - self._zero
+
+    @contextlib.contextmanager
+    def _sampler(self) -> Iterator[Sampler | None]:
+        if self._gpu_index is None:
+            yield None
+            return
+        with Sampler(self._gpus, self._gpu_index, self._writer.add_telemetry, clock=self._now) as sampler:
+            yield sampler
+
+    def _note_failure(self, row: VariantRow, e: QuantcaseError, tail: list[str]) -> None:
+        row.error = redact(e.problem)
+        self._failed[row.variant] = redact(str(e))
+        self._log_tail = [redact(line) for line in tail]
+        self._view.say(f"{row.variant} failed ({row.exit_state}): {redact(str(e))}")
+
+    def _describe(self, row: VariantRow, server: Server, variant: Variant) -> None:
+        """Everything that the engine says of itself, into its row."""
+        facts = server.facts()
+        if variant.name != self.study.baseline:
+            facts = judge(facts, self._baseline_facts(), requested=variant.method)
+        row.engine_version = facts.version
+        for name in (
+            "quantization_requested", "quantization_applied", "kernel_path", "kernel_class", "attention_backend",
+            "weights_gib", "kv_cache_gib", "kv_cache_tokens", "max_concurrency", "graphs_gib", "activations_gib",
+        ):  # fmt: skip
+            setattr(row, name, getattr(facts, name))
+        proof = facts.evidence.get("kernel_class") or facts.evidence.get("kernel_path")
+        row.evidence = redact(proof.text) if proof else None
+        for name in ("spawn_s", "port_s", "weights_s", "compile_s", "graphs_s", "healthy_s"):
+            setattr(row, name, getattr(server.timeline, name))
+        for name, value in server.model_facts().items():
+            if value is not None:
+                setattr(row, name, value)
+        row.argv = json.dumps([redact(a) for a in server.argv])
+        if row.vram_loaded_mib is None:
+            row.vram_loaded_mib = self._used_mib()
+        if row.kernel_class == "not_applied" and row.variant not in self._failed:
+            self._view.say(f"WARNING {row.variant}: {row.method} was asked for and was NOT applied by the engine")
+
+    def _baseline_facts(self) -> EngineFacts | None:
+        for row in self._writer.variants:
+            if row.variant == self.study.baseline and row.exit_state == "ok":
+                return EngineFacts(engine=row.engine, weights_gib=row.weights_gib, kernel_path=row.kernel_path)
+        return None
+
+    # -- measuring -----------------------------------------------------------------------------------------------
+
+    async def _measure(
+        self, server: Server, variant: Variant, row: VariantRow, start: int, todo: list[tuple[Workload, int, int]]
+    ) -> None:
+        extra = getattr(server, "extra_body", None)
+        client = Client(server.base_url, server.model, extra_body=extra, api_key=self._api_key)
+        began = time.monotonic()
+        maker = PromptMaker(self.study, await self._calibration(client))
+        first = await client.ask(self.study.workloads[0].api, maker.words(16, f"first/{variant.name}/{start}"), 2)
+        if first.status != "ok":
+            raise QuantcaseError(f"{variant.name}: the first request failed: {first.error}", fix="see the engine's log")
+        if row.healthy_s is not None and first.ttft_ms is not None:
+            row.first_token_s = row.healthy_s + (time.monotonic() - began)
+        async with contextlib.AsyncExitStack() as stack:
+            if server.metrics_path:
+                url = server.base_url + server.metrics_path
+                scraper = MetricsScraper(
+                    url, self._writer.add_engine_metrics, variant=variant.name, start=start, clock=self._now
+                )
+                await stack.enter_async_context(scraper)
+            warmed: set[tuple[str, int]] = set()
+            # Repeats outside, cells inside: slow drift (heat, neighbours) falls on all cells alike.
+            for repeat in range(1, self.study.repeats + 1):
+                for workload, concurrency, missing in todo:
+                    if repeat <= missing:
+                        place = (variant.name, start, workload, concurrency, repeat)
+                        await self._one_repeat(client, maker, place, warmed, server)
+
+    async def _one_repeat(
+        self,
+        client: Client,
+        maker: PromptMaker,
+        place: tuple[str, int, Workload, int, int],
+        warmed: set[tuple[str, int]],
+        server: Server,
+    ) -> None:
+        name, start, workload, concurrency, repeat = place
+        cell = (workload.name, concurrency)
+        self._keep_to_time(workload, concurrency)
+        if cell not in warmed:
+            self._view.now(f"{name} {workload.name} c{concurrency}: warming up")
+            bad = await client.warm_up(maker, workload, concurrency)
+            if bad is not None and not server.alive():
+                raise QuantcaseError(f"{name}: the engine died while warming up", fix="see the engine's log")
+            warmed.add(cell)
+        self._view.now(f"{name} {workload.name} c{concurrency}: repeat {repeat}")
+        began = time.monotonic()
+        # Prompts of a second server start differ from those of the first: repeats already done are not asked again.
+        number = repeat + self.study.repeats * (start - 1)
+        try:
+            measured = await client.repeat(
+                maker,
+                workload,
+                concurrency,
+                variant=name,
+                start=start,
+                repeat=repeat,
+                zero=self._zero,
+                prompts_of=number,
+            )
+        except OSError as e:
+            raise QuantcaseError(f"{name}: cannot connect: {e.strerror or e}", fix="see the engine's log") from None
+        took = int(time.monotonic() - began) + 1
+        self._longest[(workload.name, f"c{concurrency}")] = max(self._longest[(workload.name, f"c{concurrency}")], took)
+        if not server.alive():
+            raise QuantcaseError(f"{name}: the engine died during {workload.name} c{concurrency}", fix="see its log")
+        if measured.cell.ok == 0:
+            raise QuantcaseError(
+                f"{name}: all {measured.cell.n} requests of {workload.name} c{concurrency} failed: "
+                f"{measured.first_error}",
+                fix="see the engine's log",
+            )
+        self._writer.client.cells.append(measured.client)
+        self._writer.add_repeat(measured.requests, measured.gaps, measured.cell)
+        self._view.repeat_done(measured.cell, self.study.repeats)
+
+    def _keep_to_time(self, workload: Workload, concurrency: int) -> None:
+        if self._deadline is None:
+            return
+        needed = 1.2 * self._longest[(workload.name, f"c{concurrency}")]
+        if time.monotonic() + needed > self._deadline:
+            self._view.say("time is up: closing the bundle so that it can be resumed")
+            raise _OutOfTime
+
+    async def _calibration(self, client: Client) -> Calibration:
+        """Taken once a bundle, so that every variant and every resumed run gets the same prompts."""
+        path = self._writer.folder / _PROMPTS
+        if path.is_file():
+            return msgspec.json.decode(path.read_bytes(), type=Calibration)
+        calibration = await calibrate(client, self.study)
+        manifests.write_atomic(path, msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
+        return calibration
+
+    # -- the card ------------------------------------------------------------------------------------------------
+
+    def _used_mib(self) -> float | None:
+        return self._gpus.used_mib(self._gpu_index) if self._gpu_index is not None else None
+
+    async def _wait_for_vram(self, idle_mib: float | None) -> None:
+        """The next variant starts on an empty card, or its numbers would be of another card."""
+        if idle_mib is None:
+            return
+        deadline = time.monotonic() + _VRAM_RELEASE_S
+        while (used := self._used_mib()) is not None and used > idle_mib + _VRAM_SLACK_MIB:
+            if time.monotonic() > deadline:
+                self._view.say(f"WARNING {used - idle_mib:.0f} MiB of VRAM are still held after the engine was stopped")
+                return
+            await asyncio.sleep(0.25)
+
+
+def _tail(log_path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return [line[:400] for line in log_path.read_text("utf-8", "replace").splitlines() if line.strip()][-12:]
+    return []
+
+
+def _public_model(model: str) -> str:
+    """A hub id as it is; of a local path only its last part, for the rest is nobody's business."""
+    return Path(model).name if model.startswith((os.sep, ".", "~")) else model

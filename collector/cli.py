@@ -8,7 +8,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -108,6 +108,7 @@ def run(
     max_minutes: float | None,
 ) -> None:
     """Measure STUDY (default: the GPU's ready study) and write a bundle."""
+    from collector import prepare
     from collector import run as runs
 
     if resume is not None:
@@ -128,9 +129,9 @@ def run(
                 "--endpoint serves one variant, the study has several", fix=f"add --variant (one of {known})"
             )
     elif variants and resume is None:
-        wanted = runs.narrowed(wanted, variants)
+        wanted = prepare.narrowed(wanted, variants)
     if quick and resume is None:
-        wanted = runs.quick(wanted)
+        wanted = prepare.quick(wanted)
     work = runs.Run(
         wanted,
         profile,
@@ -181,7 +182,7 @@ def plan(study: str | None, gpu: str) -> None:
     from collector import plan as plans
 
     profile, wanted = _profile_and_study(gpu, study)
-    _out.print(plans.plan_view(plans.plan(wanted, profile)))
+    _out.print(plans.plan_table(plans.plan(plans.for_profile(wanted, profile), profile)))
 
 
 @cli.command()
@@ -284,9 +285,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
+    except click.UsageError as e:
+        where = e.ctx.command_path if e.ctx else "collect"
+        _fail(f"{e.format_message()} See `{where} --help`", 2)
     except click.ClickException as e:
-        e.show()
-        sys.exit(2)
+        _fail(e.format_message(), 2)
     except QuantcaseError as e:
         if "--debug" in arguments:
             raise
@@ -297,8 +300,14 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as e:
         if "--debug" in arguments:
             raise
-        click.echo(f"error: {e.strerror or e}: {e.filename or ''}".rstrip(": "), err=True)
-        sys.exit(1)
+        _fail(f"{e.strerror or e}: {e.filename or ''}".rstrip(": "), 1)
+
+
+def _fail(problem: str, code: int) -> NoReturn:
+    """One line on stderr, whatever the problem's text holds."""
+    line = " ".join(problem.split())
+    Console(stderr=True).print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

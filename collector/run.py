@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -19,23 +18,25 @@ from msgspec import Struct
 from collector.bundle import manifest as manifests
 from collector.bundle.schema import Environment, Status, VariantRow, rounded
 from collector.bundle.write import BundleWriter, bundle_name
+from collector.describe import describe, first_row, log_tail
 from collector.engines import registry
 from collector.engines.base import Engine, EngineFacts, Server, ServeRequest, StartFailed
-from collector.engines.facts import judge
 from collector.engines.process import free_port, port_is_free
 from collector.errors import QuantcaseError
-from collector.gpus import GpuProfile, recognise
+from collector.gpus import GpuProfile
 from collector.load.measure import Client, calibrate
 from collector.load.prompts import Calibration, PromptMaker
+from collector.plan import for_profile
+from collector.prepare import check_gpu
 from collector.probes.environment import capture
 from collector.probes.metrics import MetricsScraper
 from collector.probes.nvml import Gpus
-from collector.probes.redact import redact
+from collector.probes.redact import redact, redact_argv
 from collector.probes.sampler import Sampler
 from collector.progress import View
 from collector.study import Price, Study, Variant, Workload
 
-__all__ = ["Outcome", "Run", "check_gpu", "narrowed", "quick"]
+__all__ = ["Outcome", "Run"]
 
 _PROMPTS = "prompts.json"
 _VRAM_RELEASE_S = 60.0
@@ -53,58 +54,6 @@ class Outcome(Struct):
 
 class _OutOfTime(Exception):
     """The time that `--max-minutes` gave is over."""
-
-
-def quick(study: Study) -> Study:
-    """A shorter study to try things out: one repeat, short loops. Its numbers carry wide intervals and say n = 1."""
-    workloads = [
-        msgspec.structs.replace(
-            w, requests_per_stream=min(3, w.requests_per_stream), min_requests=min(6, w.min_requests)
-        )
-        for w in study.workloads
-    ]
-    return msgspec.structs.replace(study, repeats=1, workloads=workloads, title=f"{study.title} (quick look)")
-
-
-def narrowed(study: Study, names: tuple[str, ...]) -> Study:
-    """The study with only the named variants, in its own order.
-
-    Raises:
-        QuantcaseError: a name is unknown, or the baseline is not among them.
-    """
-    known = [v.name for v in study.variants]
-    for name in names:
-        if name not in known:
-            raise QuantcaseError(f"study {study.id} has no variant {name}", fix=f"it has {', '.join(known)}")
-    if study.baseline not in names:
-        raise QuantcaseError(f"the baseline {study.baseline} is not among the variants", fix="name it too")
-    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names])
-
-
-def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | None:
-    """The index of the GPU to measure on; None for profiles that need none.
-
-    Raises:
-        QuantcaseError: there is no GPU, or another one than the one named.
-    """
-    if profile.kind != "gpu":
-        return None
-    if not gpus.cards:
-        raise QuantcaseError(
-            f"--gpu {profile.name} needs an {profile.title}, and no NVIDIA GPU or driver was found on this machine",
-            fix="run `collect doctor`, or try `--gpu cpu`, which needs no GPU",
-        )
-    for device in gpus.cards:
-        found = recognise(device.name, device.vram_mib)
-        if found is not None and found.name == profile.name:
-            return device.index
-    names = ", ".join(sorted({d.name for d in gpus.cards}))
-    if allow_other:
-        return gpus.cards[0].index
-    raise QuantcaseError(
-        f"--gpu {profile.name} names an {profile.title}, this machine has {names}",
-        fix="use `--gpu auto`, or `--allow-other-gpu` to record both",
-    )
 
 
 class Run:
@@ -141,6 +90,7 @@ class Run:
         self._api_key = api_key
         self.folder: Path | None = resume
         self._failed: dict[str, str] = {}
+        self._warned: set[str] = set()
         self._log_tail: list[str] = []
         self._longest: Counter[tuple[str, str]] = Counter()
 
@@ -150,12 +100,12 @@ class Run:
         Raises:
             QuantcaseError: nothing could be started at all; no bundle is left behind then.
         """
-        engine = registry.engine(self.study.engine.name)
-        engine.check(self.study)
-        if self._port and not port_is_free(self._port):
-            raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
         self._gpus = Gpus.open()
         self._gpu_index = check_gpu(self.profile, self._gpus, allow_other=self._allow_other_gpu)
+        if self._port and not port_is_free(self._port):
+            raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
+        engine = registry.engine(self.study.engine.name)
+        engine.check(self.study)
         self._writer = self._open_bundle(engine)
         self.folder = self._writer.folder
         wall, monotonic = time.time(), time.monotonic()
@@ -182,12 +132,11 @@ class Run:
             writer = BundleWriter.resume(self._resume)
             self.study = writer.study if self.study.engine.name != "endpoint" else self.study
         else:
-            study = self.study
+            study = for_profile(self.study, self.profile)
             price = self.profile.price_usd_per_hour
-            if study.price is None and price is not None:
-                study = msgspec.structs.replace(
-                    study, price=Price(usd_per_hour=price.value, source=price.source, date=price.date)
-                )
+            if study.price is None and price is not None and study.engine.name != "replay":
+                quoted = Price(usd_per_hour=price.value, source=price.source, date=price.date)
+                study = msgspec.structs.replace(study, price=quoted)
             self.study = study
             self._out.mkdir(parents=True, exist_ok=True)
             today = datetime.datetime.now(datetime.UTC).date()
@@ -242,18 +191,7 @@ class Run:
         self, engine: Engine, variant: Variant, start: int, todo: list[tuple[Workload, int, int]], work: Path
     ) -> None:
         """One life of the server: its row is in variants.csv whatever happens to it."""
-        row = VariantRow(
-            variant=variant.name,
-            start=start,
-            exit_state="crash",
-            engine=engine.name,
-            model=_public_model(variant.model),
-            revision=variant.revision or None,
-            method=variant.method,
-            bits=variant.bits,
-            kv_dtype=variant.kv_dtype,
-            argv="[]",
-        )
+        row = first_row(variant, start, engine.name)
         log_path = work / f"{variant.name}-{start}.log"
         row.vram_idle_mib = self._used_mib()
         self._view.now(f"{variant.name}: starting {engine.name}")
@@ -262,21 +200,19 @@ class Run:
             with self._sampler() as sampler:
                 try:
                     server = await engine.start(self._request(variant, log_path, work))
+                    row.exit_state = "ok"  # it serves; what happens from here on may change that
                     self._describe(row, server, variant)
                     self._writer.set_variant(rounded(row))
                     await self._measure(server, variant, row, start, todo)
-                    row.exit_state = "ok"
                 except StartFailed as e:
                     row.exit_state = e.exit_state  # type: ignore[assignment]
-                    row.argv = json.dumps([redact(a) for a in e.argv])
+                    row.argv = json.dumps(redact_argv(e.argv))
                     self._note_failure(row, e, e.log_tail)
                 except QuantcaseError as e:
-                    self._note_failure(row, e, _tail(log_path))
-                except _OutOfTime:
-                    row.exit_state = "ok"
-                    raise
+                    row.exit_state = "crash"
+                    self._note_failure(row, e, log_tail(log_path))
                 except asyncio.CancelledError:
-                    row.exit_state, row.error = "ok", "stopped by the user"
+                    row.error = "stopped by the user"
                     raise
                 finally:
                     if server is not None:
@@ -319,27 +255,13 @@ class Run:
         self._view.say(f"{row.variant} failed ({row.exit_state}): {redact(str(e))}")
 
     def _describe(self, row: VariantRow, server: Server, variant: Variant) -> None:
-        """Everything that the engine says of itself, into its row."""
-        facts = server.facts()
-        if variant.name != self.study.baseline:
-            facts = judge(facts, self._baseline_facts(), requested=variant.method)
-        row.engine_version = facts.version
-        for name in (
-            "quantization_requested", "quantization_applied", "kernel_path", "kernel_class", "attention_backend",
-            "weights_gib", "kv_cache_gib", "kv_cache_tokens", "max_concurrency", "graphs_gib", "activations_gib",
-        ):  # fmt: skip
-            setattr(row, name, getattr(facts, name))
-        proof = facts.evidence.get("kernel_class") or facts.evidence.get("kernel_path")
-        row.evidence = redact(proof.text) if proof else None
-        for name in ("spawn_s", "port_s", "weights_s", "compile_s", "graphs_s", "healthy_s"):
-            setattr(row, name, getattr(server.timeline, name))
-        for name, value in server.model_facts().items():
-            if value is not None:
-                setattr(row, name, value)
-        row.argv = json.dumps([redact(a) for a in server.argv])
+        """Everything that the engine says of itself, into its row; loud when what was asked for was not applied."""
+        baseline = None if variant.name == self.study.baseline else self._baseline_facts()
+        describe(row, server, baseline)
         if row.vram_loaded_mib is None:
             row.vram_loaded_mib = self._used_mib()
-        if row.kernel_class == "not_applied" and row.variant not in self._failed:
+        if row.kernel_class == "not_applied" and variant.name not in self._warned:
+            self._warned.add(variant.name)
             self._view.say(f"WARNING {row.variant}: {row.method} was asked for and was NOT applied by the engine")
 
     def _baseline_facts(self) -> EngineFacts | None:
@@ -457,14 +379,3 @@ class Run:
                 self._view.say(f"WARNING {used - idle_mib:.0f} MiB of VRAM are still held after the engine was stopped")
                 return
             await asyncio.sleep(0.25)
-
-
-def _tail(log_path: Path) -> list[str]:
-    with contextlib.suppress(OSError):
-        return [line[:400] for line in log_path.read_text("utf-8", "replace").splitlines() if line.strip()][-12:]
-    return []
-
-
-def _public_model(model: str) -> str:
-    """A hub id as it is; of a local path only its last part, for the rest is nobody's business."""
-    return Path(model).name if model.startswith((os.sep, ".", "~")) else model

@@ -1,0 +1,64 @@
+"""What is settled before a run: which variants, how long, on which card."""
+
+from __future__ import annotations
+
+import msgspec
+
+from collector.errors import QuantcaseError
+from collector.gpus import GpuProfile, recognise
+from collector.probes.nvml import Gpus
+from collector.study import Study
+
+__all__ = ["check_gpu", "narrowed", "quick"]
+
+
+def quick(study: Study) -> Study:
+    """A shorter study to try things out: one repeat, short loops. Its numbers carry wide intervals and say n = 1."""
+    workloads = [
+        msgspec.structs.replace(
+            w, requests_per_stream=min(3, w.requests_per_stream), min_requests=min(6, w.min_requests)
+        )
+        for w in study.workloads
+    ]
+    return msgspec.structs.replace(study, repeats=1, workloads=workloads, title=f"{study.title} (quick look)")
+
+
+def narrowed(study: Study, names: tuple[str, ...]) -> Study:
+    """The study with only the named variants, in its own order.
+
+    Raises:
+        QuantcaseError: a name is unknown, or the baseline is not among them.
+    """
+    known = [v.name for v in study.variants]
+    for name in names:
+        if name not in known:
+            raise QuantcaseError(f"study {study.id} has no variant {name}", fix=f"it has {', '.join(known)}")
+    if study.baseline not in names:
+        raise QuantcaseError(f"the baseline {study.baseline} is not among the variants", fix="name it too")
+    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names])
+
+
+def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | None:
+    """The index of the GPU to measure on; None for profiles that need none.
+
+    Raises:
+        QuantcaseError: there is no GPU, or another one than the one named.
+    """
+    if profile.kind != "gpu":
+        return None
+    if not gpus.cards:
+        raise QuantcaseError(
+            f"--gpu {profile.name} needs an {profile.title}, and no NVIDIA GPU or driver was found on this machine",
+            fix="run `collect doctor`, or try `--gpu cpu`, which needs no GPU",
+        )
+    for device in gpus.cards:
+        found = recognise(device.name, device.vram_mib)
+        if found is not None and found.name == profile.name:
+            return device.index
+    names = ", ".join(sorted({d.name for d in gpus.cards}))
+    if allow_other:
+        return gpus.cards[0].index
+    raise QuantcaseError(
+        f"--gpu {profile.name} names an {profile.title}, this machine has {names}",
+        fix="use `--gpu auto`, or `--allow-other-gpu` to record both",
+    )

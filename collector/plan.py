@@ -209,18 +209,18 @@ def _variant(study: Study, variant: Variant, profile: GpuProfile, memory: float 
     )
     shape = shapes.find(variant.model, study.base_model)
     if shape is None:
-        result.reason = f"unknown: cannot estimate, no shape for {variant.model}"
+        result.reason = f"cannot estimate, no shape for {variant.model}"
         return result
     weights, kv = shape.weight_bytes(variant.method, variant.bits), shape.kv_bytes_per_token(variant.kv_dtype)
     if weights is None or kv is None:
         what = f"method {variant.method}" if weights is None else f"KV data type {variant.kv_dtype}"
-        result.reason = f"unknown: cannot estimate, bits of {what} are not known"
+        result.reason = f"cannot estimate, bits of {what} are not known"
         return result
     result.weights_gib = weights / GIB
     if profile.kind == "gpu":
         result.minutes = _minutes(study, variant, shape, profile, settings, kv)
     if memory is None:
-        result.reason = "unknown: no GPU memory to plan with"
+        result.reason = "no GPU memory to plan with"
     else:
         _memory(result, study, shape, settings, memory * settings.utilisation, kv)
     refused = [text for level, text in rules if level == "refused"]

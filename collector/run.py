@@ -8,7 +8,7 @@ import datetime
 import json
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,7 +92,8 @@ class Run:
         self._failed: dict[str, str] = {}
         self._warned: set[str] = set()
         self._log_tail: list[str] = []
-        self._longest: Counter[tuple[str, str]] = Counter()
+        self._longest_start_s = 0.0
+        self._longest_s: defaultdict[tuple[str, int], float] = defaultdict(float)
 
     async def execute(self, make_view: type[View] | None, console: object) -> Outcome:
         """Measure everything that is not done yet.
@@ -177,6 +178,7 @@ class Run:
             past = [v for v in self._writer.variants if v.variant == variant.name]
             if not todo or (past and past[-1].exit_state in ("oom", "unsupported")):
                 continue
+            self._keep_to_time(self._longest_start_s)
             start = max((v.start for v in past), default=0) + 1
             self._view.say(f"variant {number} of {len(self.study.variants)}: {variant.name} (server start {start})")
             await self._one_start(engine, variant, start, todo, work)
@@ -199,7 +201,9 @@ class Run:
         try:
             with self._sampler() as sampler:
                 try:
+                    began = time.monotonic()
                     server = await engine.start(self._request(variant, log_path, work))
+                    self._longest_start_s = max(self._longest_start_s, time.monotonic() - began)
                     row.exit_state = "ok"  # it serves; what happens from here on may change that
                     self._describe(row, server, variant)
                     self._writer.set_variant(rounded(row))
@@ -309,7 +313,7 @@ class Run:
     ) -> None:
         name, start, workload, concurrency, repeat = place
         cell = (workload.name, concurrency)
-        self._keep_to_time(workload, concurrency)
+        self._keep_to_time(self._longest_s[cell])
         if cell not in warmed:
             self._view.now(f"{name} {workload.name} c{concurrency}: warming up")
             bad = await client.warm_up(maker, workload, concurrency)
@@ -333,8 +337,7 @@ class Run:
             )
         except OSError as e:
             raise QuantcaseError(f"{name}: cannot connect: {e.strerror or e}", fix="see the engine's log") from None
-        took = int(time.monotonic() - began) + 1
-        self._longest[(workload.name, f"c{concurrency}")] = max(self._longest[(workload.name, f"c{concurrency}")], took)
+        self._longest_s[cell] = max(self._longest_s[cell], time.monotonic() - began)
         if not server.alive():
             raise QuantcaseError(f"{name}: the engine died during {workload.name} c{concurrency}", fix="see its log")
         if measured.cell.ok == 0:
@@ -347,11 +350,9 @@ class Run:
         self._writer.add_repeat(measured.requests, measured.gaps, measured.cell)
         self._view.repeat_done(measured.cell, self.study.repeats)
 
-    def _keep_to_time(self, workload: Workload, concurrency: int) -> None:
-        if self._deadline is None:
-            return
-        needed = 1.2 * self._longest[(workload.name, f"c{concurrency}")]
-        if time.monotonic() + needed > self._deadline:
+    def _keep_to_time(self, needed_s: float) -> None:
+        """Stop, resumable, when what comes next took longer last time than there is time left."""
+        if self._deadline is not None and time.monotonic() + 1.2 * needed_s > self._deadline:
             self._view.say("time is up: closing the bundle so that it can be resumed")
             raise _OutOfTime
 

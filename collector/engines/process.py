@@ -62,6 +62,35 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name; empty when there is no such process (or no /proc)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return []
+
+
+def _start_ticks(pid: int) -> str | None:
+    fields = _stat(pid)
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else None
+
+
+def _descendants(root: int) -> dict[int, str]:
+    """All processes below `root` with their start times, which tell them from later ones of the same number."""
+    children: dict[int, list[int]] = {}
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: dict[int, str] = {}
+    todo = [root]
+    while todo:
+        for pid in children.get(todo.pop(), []):
+            if pid not in found and (ticks := _start_ticks(pid)):
+                found[pid] = ticks
+                todo.append(pid)
+    return found
+
+
 class EngineProcess:
     """One engine process and its group."""
 
@@ -137,7 +166,12 @@ class EngineProcess:
         return StartFailed(problem, exit_state=state, log_tail=tail[-12:], argv=self.argv)
 
     async def stop(self, timeout_s: float = 60.0) -> None:
-        """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left."""
+        """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left.
+
+        Engines start workers of their own, some in sessions of their own: those are found before the TERM, while they
+        still have their parents, and killed when they outlive it.
+        """
+        family = _descendants(self.pid)
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
         while self._group_lives() and time.monotonic() < deadline:  # noqa: ASYNC110 - a process group has no event
@@ -148,6 +182,10 @@ class EngineProcess:
                 if not self._group_lives():
                     break
                 await asyncio.sleep(0.05)
+        for pid, started in family.items():
+            if _start_ticks(pid) == started:  # the same process, not another that was given its number
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
         self._process.poll()
         if not self._log.closed:
             self._log.close()

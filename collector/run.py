@@ -281,13 +281,13 @@ class Run:
     ) -> None:
         extra = getattr(server, "extra_body", None)
         client = Client(server.base_url, server.model, extra_body=extra, api_key=self._api_key)
-        began = time.monotonic()
-        maker = PromptMaker(self.study, await self._calibration(client))
-        first = await client.ask(self.study.workloads[0].api, maker.words(16, f"first/{variant.name}/{start}"), 2)
-        if first.status != "ok":
+        calibration = await self._calibration(client)
+        maker = PromptMaker(self.study, calibration)
+        first = await client.ask(self.study.workloads[0].api, maker.words(16, f"first/{variant.name}/{start}"), 16)
+        if first.input_tokens is None:
             raise QuantcaseError(f"{variant.name}: the first request failed: {first.error}", fix="see the engine's log")
         if row.healthy_s is not None and first.ttft_ms is not None:
-            row.first_token_s = row.healthy_s + (time.monotonic() - began)
+            row.first_token_s = row.healthy_s + first.ttft_ms / 1000
         async with contextlib.AsyncExitStack() as stack:
             if server.metrics_path:
                 url = server.base_url + server.metrics_path

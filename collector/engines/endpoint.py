@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -61,7 +62,7 @@ async def _models(session: aiohttp.ClientSession, url: str) -> list[str]:
     try:
         async with session.get(url + "/v1/models") as response:
             status, text = response.status, await response.text(errors="replace")
-            data = await response.json(content_type=None) if status == 200 else None
+            data: Any = await response.json(content_type=None) if status == 200 else None
     except ValueError:
         raise QuantcaseError(
             f"{url}/v1/models answers with no JSON", fix="is it an OpenAI-compatible server?"

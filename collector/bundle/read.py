@@ -26,10 +26,11 @@ from collector.bundle.schema import (
 )
 from collector.bundle.tables import read_text, rows_from_text
 from collector.errors import QuantcaseError
-from collector.study import Study
+from collector.study import Study, Variant, Workload
 from collector.study import loads as study_from_toml
 
-__all__ = ["Bundle", "is_bundle", "open_bundle"]
+# Study and the error come along, because this package is all that the site may import of the collector.
+__all__ = ["Bundle", "QuantcaseError", "Study", "Variant", "Workload", "is_bundle", "open_bundle"]
 
 RowT = TypeVar("RowT", bound=Struct)
 

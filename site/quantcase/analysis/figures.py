@@ -1,0 +1,78 @@
+"""`case.json`: each figure that a case page shows, at full precision, with its interval, its n and its source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from quantcase.analysis.points import Point
+from quantcase.catalog import Case
+
+__all__ = ["CELL_METRICS", "case_document", "figures"]
+
+CELL_METRICS = ("throughput_tok_s", "ttft_ms_p50", "tpot_ms_p50", "e2e_ms_p95", "e2e_ms_p99")
+_VRAM = {
+    "weights_gib": ("weights_gib", "GiB"),
+    "kv_gib": ("kv_cache_gib", "GiB"),
+    "kv_tokens": ("kv_cache_tokens", "tokens"),
+    "loaded_mib": ("vram_loaded_mib", "MiB"),
+    "peak_mib": ("vram_peak_mib", "MiB"),
+}
+
+
+def _figure(key: str, value: float | None, unit: str, low: float, high: float, n: int, source: str) -> dict[str, Any]:
+    def plain(x: float | None) -> float | None:
+        return None if x is None or math.isnan(x) else float(x)
+
+    return {
+        "key": key, "value": plain(value), "unit": unit, "low": plain(low), "high": plain(high), "n": n,
+        "source": source,
+    }  # fmt: skip
+
+
+def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
+    """`{key, value, unit, low, high, n, source}` per figure. What was never measured has no entry.
+
+    `n` counts runs for throughput and cost, requests for percentiles, server starts for memory and start-up.
+    """
+    found = []
+    for p in points:
+        key = f"{p.workload}.{p.load}.{p.variant}.{p.metric}"
+        if p.metric == "usd_per_1m_output_tokens":
+            found.append(_figure(f"cost.{key}", p.value, p.unit, p.low, p.high, p.runs, p.source))
+        elif p.metric in CELL_METRICS:
+            n = p.runs if p.metric == "throughput_tok_s" else p.n
+            found.append(_figure(key, p.value, p.unit, p.low, p.high, n, p.source))
+    nan = math.nan
+    for variant in case.study.variants:
+        row = case.served(variant.name)
+        if row is None:
+            continue
+        starts = sum(v.exit_state == "ok" for v in case.starts(variant.name))
+        for name, (column, unit) in _VRAM.items():
+            if (value := getattr(row, column)) is not None:
+                found.append(_figure(f"vram.{variant.name}.{name}", value, unit, nan, nan, starts, "variants.csv"))
+        if row.healthy_s is not None:
+            key = f"startup.{variant.name}.seconds"
+            found.append(_figure(key, row.healthy_s, "s", nan, nan, starts, "variants.csv"))
+    return found
+
+
+def case_document(case: Case, points: Sequence[Point]) -> dict[str, Any]:
+    """The whole of `case.json`."""
+    info = case.bundle.info
+    return {
+        "case": case.id,
+        "title": case.title,
+        "grade": info.grade,
+        "weights": info.weights,
+        "status": info.status,
+        "baseline": case.baseline,
+        "generated_from": {
+            "bundle": case.bundle.id,
+            "manifest_sha256": info.manifest_sha256,
+            "collector_version": info.collector_version,
+        },
+        "figures": figures(case, points),
+    }

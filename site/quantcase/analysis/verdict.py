@@ -1,0 +1,114 @@
+"""From measured facts to a recommendation, by named rules. No winner inside the noise, no verdict without evidence.
+
+Gates, the first that fails wins: the bundle is sound, it was measured, the variant served, its quantization was
+applied by a known kernel that is not a fallback, the difference is beyond the region of equivalence. Quality is a gate
+too: until it is measured, the most that can be said is `caution`; with dummy weights nothing is said about shipping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quantcase.analysis.compare import Comparison
+from quantcase.catalog import Case
+
+__all__ = ["Answer", "Verdict", "answer", "verdicts"]
+
+Kind = Literal["recommend", "caution", "avoid", "none"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One variant for one workload: the class, the rule that decided, and the comparison behind it."""
+
+    variant: str
+    workload: str
+    kind: Kind
+    rule: str
+    because: str
+    evidence: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first thing a reader sees: may we quantize, what is gained, how sure."""
+
+    kind: Kind
+    rule: str
+    best: dict[str, Comparison]  # per workload, the variant that gains most throughput at the highest load, if any does
+
+
+def _withheld(case: Case) -> tuple[str, str] | None:
+    """(rule, reason) why no verdict is given on this case at all."""
+    info = case.bundle.info
+    if not case.sound:
+        return "unsound", "the bundle has faults: see its data page"
+    if info.grade == "simulated":
+        return "simulated", "these are replayed timings, no measurement"
+    if not case.measured_variants() or case.baseline not in case.measured_variants():
+        return "no-baseline", "the baseline was not measured"
+    return None
+
+
+def verdicts(case: Case, found: list[Comparison]) -> list[Verdict]:
+    """Every variant but the baseline for every workload, judged at the workload's highest measured load."""
+    others = [v.name for v in case.study.variants if v.name != case.baseline]
+    return [_one(case, variant, w.name, found) for variant in others for w in case.study.workloads]
+
+
+def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Verdict:
+    withheld = _withheld(case)
+    if withheld:
+        return Verdict(variant, workload, "none", *withheld)
+    row = case.served(variant)
+    if row is None:
+        states = case.starts(variant)
+        if not states:
+            return Verdict(variant, workload, "none", "not-measured", "not measured yet")
+        return Verdict(
+            variant, workload, "avoid", "does-not-serve", f"the engine did not come up ({states[-1].exit_state})"
+        )
+    if row.kernel_class == "not_applied":
+        return Verdict(variant, workload, "avoid", "not-applied", "the quantization that was asked for was not applied")
+    mine = [c for c in found if (c.variant, c.workload, c.metric) == (variant, workload, "throughput_tok_s")]
+    if not mine:
+        return Verdict(variant, workload, "none", "not-measured", "not measured yet")
+    top = max(mine, key=lambda c: c.concurrency)
+    if row.method != "none" and row.kernel_class in ("fallback", "unknown"):
+        return Verdict(variant, workload, "caution", "kernel", f"its kernel path is {row.kernel_class}", top)
+    if top.kind == "worse":
+        return Verdict(variant, workload, "avoid", "slower", "slower than the baseline at the highest load", top)
+    if top.kind != "better":
+        reason = {
+            "equivalent": "as fast as the baseline",
+            "negligible": "a difference too small to act on",
+            "inconclusive": "the difference is inside the noise: more repeats are needed",
+        }[top.kind]
+        return Verdict(variant, workload, "none", "no-gain", reason, top)
+    if case.bundle.info.weights == "dummy":
+        return Verdict(
+            variant, workload, "none", "quality-unknown", "faster, but dummy weights say nothing of quality", top
+        )
+    return Verdict(
+        variant, workload, "caution", "quality-not-measured", "faster; measure its quality before it ships", top
+    )
+
+
+def answer(case: Case, found: list[Comparison]) -> Answer:
+    """The case in one answer."""
+    withheld = _withheld(case)
+    if withheld:
+        return Answer("none", withheld[0], {})
+    best: dict[str, Comparison] = {}
+    for verdict in verdicts(case, found):
+        c = verdict.evidence
+        if c is None or c.kind != "better" or verdict.rule == "kernel":
+            continue
+        if verdict.workload not in best or c.ratio > best[verdict.workload].ratio:
+            best[verdict.workload] = c
+    if not best:
+        return Answer("none", "no-gain", {})
+    if case.bundle.info.weights == "dummy":
+        return Answer("none", "quality-unknown", best)
+    return Answer("caution", "quality-not-measured", best)

@@ -1,0 +1,123 @@
+"""All bundles of a folder as cases: typed rows, a few pandas tables, and what `check` said about each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+
+from collector import gpus
+from collector.bundle.check import Fault, check_bundle
+from collector.bundle.read import Bundle, QuantcaseError, Study, is_bundle, open_bundle
+from collector.bundle.schema import TABLES, VariantRow, columns
+
+__all__ = ["Case", "Catalog", "load"]
+
+_SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bundle, read once."""
+
+    bundle: Bundle
+    study: Study
+    faults: list[Fault]
+
+    @property
+    def id(self) -> str:
+        """The folder's name: safe in a URL, checked by `load`."""
+        return self.bundle.folder.name
+
+    @property
+    def title(self) -> str:
+        return self.bundle.manifest.title
+
+    @property
+    def baseline(self) -> str:
+        return self.study.baseline
+
+    @property
+    def sound(self) -> bool:
+        """Whether `check` found no error: no verdict is given on a bundle that is not sound."""
+        return not any(f.level == "error" for f in self.faults)
+
+    @cached_property
+    def variants(self) -> list[VariantRow]:
+        return self.bundle.variants()
+
+    def starts(self, variant: str) -> list[VariantRow]:
+        """All server starts of a variant, in order."""
+        return [v for v in self.variants if v.variant == variant]
+
+    def served(self, variant: str) -> VariantRow | None:
+        """The first server start of a variant that served; None when none did."""
+        return next((v for v in self.starts(variant) if v.exit_state == "ok"), None)
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        return _frame("requests", self.bundle.requests())
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        return _frame("cells", self.bundle.cells())
+
+    @cached_property
+    def profile(self) -> gpus.GpuProfile | None:
+        """The GPU profile that the bundle names; None for one that this version does not know."""
+        return gpus.load().get(self.bundle.info.gpu)
+
+    def measured_variants(self) -> list[str]:
+        """Variants that have cells: the baseline first, then in the study's order."""
+        have = set(self.cells["variant"])
+        names = [v.name for v in self.study.variants if v.name in have]
+        return sorted(names, key=lambda n: n != self.baseline)
+
+
+@dataclass
+class Catalog:
+    """What a results folder holds: cases, newest first, and folders that could not be read, with the reason."""
+
+    cases: list[Case] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _frame(table: str, rows: Sequence[msgspec.Struct]) -> pd.DataFrame:
+    names = [c.name for c in columns(TABLES[table].row)]
+    frame = pd.DataFrame([msgspec.structs.astuple(r) for r in rows], columns=names)
+    numeric = [c.name for c in columns(TABLES[table].row) if c.kind != "string"]
+    frame[numeric] = frame[numeric].apply(pd.to_numeric)
+    return frame
+
+
+def load(results: Path, *, simulated: bool = True, published: bool = True) -> Catalog:
+    """Read every bundle below `results`. One that cannot be read is listed, never raised."""
+    catalog = Catalog()
+    folders = [p for p in sorted(results.iterdir()) if p.is_dir() and is_bundle(p)] if results.is_dir() else []
+    for folder in folders:
+        if not _SAFE_ID.match(folder.name):
+            catalog.unreadable.append(
+                (folder.name, "the folder's name is not safe in a URL: use letters, digits, . _ -")
+            )
+            continue
+        try:
+            bundle = open_bundle(folder)
+            if (bundle.info.grade == "simulated" and not simulated) or (
+                bundle.info.grade == "published" and not published
+            ):
+                continue
+            case = Case(bundle, bundle.study(), check_bundle(bundle))
+            case.cells, case.requests, case.variants  # noqa: B018 - read now, so that a torn table is told here
+        except (QuantcaseError, OSError, UnicodeDecodeError) as e:
+            catalog.unreadable.append((folder.name, str(e)))
+            continue
+        catalog.cases.append(case)
+    catalog.cases.sort(key=lambda c: (c.bundle.info.grade == "simulated", c.bundle.manifest.created), reverse=False)
+    catalog.cases.sort(key=lambda c: c.bundle.manifest.created, reverse=True)
+    catalog.cases.sort(key=lambda c: c.bundle.info.grade == "simulated")
+    return catalog

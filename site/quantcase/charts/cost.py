@@ -1,0 +1,39 @@
+"""What a million tokens costs, variant by variant."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from quantcase.charts.figure import Figure, render, slug
+from quantcase.charts.load import chart_spec
+from quantcase.charts.theme import TEXT, series_scale
+
+__all__ = ["cost_per_million"]
+
+
+def cost_per_million(points: pd.DataFrame, workload: str, load: str, baseline: str, *, title: str) -> Figure:
+    """Bars with their 95 % intervals, the baseline first."""
+    table = points[
+        (points["workload"] == workload) & (points["load"] == load) & (points["metric"] == "usd_per_1m_output_tokens")
+    ]
+    data = table[["variant", "value", "low", "high"]]
+    names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
+    y = alt.Y("variant:N", sort=names, title=None)
+    base = alt.Chart(data)
+    chart = alt.layer(
+        base.mark_bar(height={"band": 0.6}).encode(
+            x=alt.X("value:Q", title="USD per million output tokens", axis=alt.Axis(format="$,.2f", grid=True)),
+            y=y,
+            color=alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), legend=None),
+        ),
+        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        .mark_rule(strokeWidth=2, color=TEXT)
+        .encode(x=alt.X("low:Q"), x2="high:Q", y=y),
+    ).properties(width=560, height=34 * max(1, len(names)), title=title)
+    found = sorted((float(v), str(n)) for v, n in data[["value", "variant"]].to_numpy().tolist())
+    words = "No points."
+    if found:
+        low, high = found[0], found[-1]
+        words = f"Lowest {low[1]} with {low[0]:.3g} USD, highest {high[1]} with {high[0]:.3g} USD per million tokens."
+    return render(chart_spec(chart), slug("cost", workload), f"{title}. {words}", f"{words} Lines: 95 % intervals.")

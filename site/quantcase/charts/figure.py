@@ -1,0 +1,81 @@
+"""A chart as a figure of the page: inline SVG that shows without JavaScript and takes its colours from CSS."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import vl_convert
+
+from quantcase.charts.theme import CONFIG, SENTINELS
+
+__all__ = ["Figure", "render", "slug"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn chart. `alt` states its finding in words; `spec` is Vega-Lite, for an interactive view."""
+
+    name: str
+    svg: str
+    spec: dict[str, Any]
+    alt: str
+    caption: str
+
+    def html(self) -> str:
+        """One line of HTML, so that Markdown leaves it alone."""
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        return f'<figure class="qc-figure" id="fig-{self.name}">{self.svg}{caption}</figure>'
+
+
+def slug(*parts: str) -> str:
+    """A name for ids: letters, digits and dashes; unlike names stay unlike."""
+    joined = "-".join(parts)
+    plain = re.sub(r"[^a-z0-9]+", "-", joined.lower()).strip("-")
+    return plain if plain == joined else f"{plain}-{hashlib.sha256(joined.encode()).hexdigest()[:6]}"
+
+
+def render(spec: dict[str, Any], name: str, alt: str, caption: str) -> Figure:
+    """Draw a Vega-Lite spec. `name` must be unique on its page: ids inside the SVG are made from it."""
+    whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, **spec}
+    return Figure(name, _follow_page(_draw(json.dumps(whole, sort_keys=True)), name, alt), whole, alt, caption)
+
+
+@cache
+def _draw(spec: str) -> str:
+    """The SVG of a spec; drawn once per build however often it is shown."""
+    return str(vl_convert.vegalite_to_svg(spec))
+
+
+def _follow_page(svg: str, name: str, alt: str) -> str:
+    """Colours become CSS variables, the size that of the column, ids unique."""
+    for colour, variable in SENTINELS.items():
+        svg = svg.replace(colour, f"var({variable})").replace(colour.upper(), f"var({variable})")
+    svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{name}-{m[1]}"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{name}-{m[1]})", svg)
+    svg = re.sub(r'(xlink:href|href)="#([^"]+)"', lambda m: f'{m[1]}="#{name}-{m[2]}"', svg)
+    head_end = svg.index(">")
+    head = re.sub(r'\s(?:width|height|class|style)="[^"]*"', "", svg[:head_end])
+    label = html.escape(alt, quote=True)
+    svg = f'{head} role="img" aria-label="{label}"{svg[head_end:]}'
+    # vl-convert's own aria labels repeat raw data for every mark: the one text alternative says it better.
+    svg = re.sub(r'\s(?:aria-label|aria-roledescription|role)="[^"]*"(?=[^<]*>)', _keep_first(), svg)
+    return " ".join(svg.split())
+
+
+def _keep_first() -> Any:
+    seen: set[str] = set()
+
+    def replace(match: re.Match[str]) -> str:
+        key = match[0].strip().split("=")[0]
+        if key in seen:
+            return ""
+        seen.add(key)
+        return match[0]
+
+    return replace

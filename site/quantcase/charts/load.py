@@ -1,0 +1,80 @@
+"""What load does: throughput and latency against concurrency, one line a variant."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from quantcase.charts.figure import Figure, render, slug
+from quantcase.charts.theme import series_scale, shape_scale
+
+__all__ = ["latency_by_concurrency", "throughput_by_concurrency"]
+
+_WIDTH, _HEIGHT = 620, 300
+_TITLES = {
+    "throughput_tok_s": "output tokens per second",
+    "ttft_ms_p50": "TTFT, median (ms)",
+    "ttft_ms_p95": "TTFT, 95th percentile (ms)",
+    "tpot_ms_p50": "time per output token, median (ms)",
+    "e2e_ms_p50": "end-to-end latency, median (ms)",
+    "e2e_ms_p95": "end-to-end latency, 95th percentile (ms)",
+    "e2e_ms_p99": "end-to-end latency, 99th percentile (ms)",
+}
+
+
+def throughput_by_concurrency(points: pd.DataFrame, workload: str, baseline: str, *, title: str) -> Figure:
+    """Output tokens per second at each concurrency, with 95 % intervals over repeats."""
+    return _lines(points, workload, "throughput_tok_s", baseline, title)
+
+
+def latency_by_concurrency(points: pd.DataFrame, workload: str, metric: str, baseline: str, *, title: str) -> Figure:
+    """A latency percentile at each concurrency, with its order-statistic interval."""
+    return _lines(points, workload, metric, baseline, title)
+
+
+def _lines(points: pd.DataFrame, workload: str, metric: str, baseline: str, title: str) -> Figure:
+    table = points[(points["workload"] == workload) & (points["metric"] == metric)]
+    data = table[["variant", "concurrency", "value", "low", "high"]]
+    names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
+    x = alt.X("concurrency:O", title="concurrency (requests in flight)")
+    y = alt.Y("value:Q", title=_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f"))
+    colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
+    base = alt.Chart(data)
+    whiskers = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(strokeWidth=1.5)
+    chart = alt.layer(
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
+        whiskers.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        base.mark_point(filled=True, size=70, opacity=1).encode(
+            x=x, y=y, color=colour, shape=alt.Shape("variant:N", scale=alt.Scale(**shape_scale(names)), sort=names)
+        ),
+    ).properties(width=_WIDTH, height=_HEIGHT, title=title)
+    words = _finding(data, metric)
+    return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", f"{words} Bars: 95 % intervals.")
+
+
+def chart_spec(chart: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.to_dict()
+    return {k: v for k, v in spec.items() if k not in ("config", "$schema")}
+
+
+def _finding(data: pd.DataFrame, metric: str) -> str:
+    """The highest and the lowest at the highest concurrency, and whether their intervals overlap."""
+    if data.empty:
+        return "No points."
+    top = int(data["concurrency"].max())
+    rows = [
+        (float(v), str(n), float(lo), float(hi))
+        for v, n, lo, hi in data[data["concurrency"] == top][["value", "variant", "low", "high"]].to_numpy().tolist()
+    ]
+    unit = "tok/s" if metric == "throughput_tok_s" else "ms"
+    low, high = min(rows), max(rows)
+    if low[1] == high[1]:
+        return f"At concurrency {top}: {high[1]} {high[0]:,.0f} {unit}."
+    words = f"At concurrency {top}: highest {high[1]} with {high[0]:,.0f} {unit}, lowest {low[1]} with {low[0]:,.0f} {unit}."
+    second = sorted(rows)[-2]
+    if not math.isnan(second[3]) and not math.isnan(high[2]) and second[3] >= high[2]:
+        words += f" The intervals of {high[1]} and {second[1]} overlap."
+    return words

@@ -1,0 +1,54 @@
+"""Where the card's memory goes: weights, KV pool, activations and graphs of each variant."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from quantcase.charts.figure import Figure, render
+from quantcase.charts.load import chart_spec
+from quantcase.charts.theme import AXIS, SERIES
+
+__all__ = ["vram_by_part"]
+
+_PARTS = {"weights": "weights", "kv_cache": "KV pool", "activations": "activations", "graphs": "graphs"}
+
+
+def vram_by_part(vram: pd.DataFrame, baseline: str, card_gib: float | None, *, title: str) -> Figure:
+    """Stacked bars, one a variant, against the memory that the card has."""
+    data = vram.assign(part=vram["part"].map(_PARTS), order=vram["part"].map(list(_PARTS).index))
+    names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
+    parts = [p for p in _PARTS.values() if p in set(data["part"])]
+    bars = (
+        alt.Chart(data)
+        .mark_bar(height={"band": 0.62})
+        .encode(
+            x=alt.X("sum(gib):Q", title="GiB", stack="zero", axis=alt.Axis(format=",~r", grid=True)),
+            y=alt.Y("variant:N", sort=names, title=None),
+            color=alt.Color(
+                "part:N",
+                sort=parts,
+                scale=alt.Scale(domain=parts, range=[SERIES[i] for i in (5, 2, 0, 3)][: len(parts)]),
+            ),
+            order=alt.Order("order:Q"),
+        )
+    )
+    layers: list[alt.Chart] = [bars]
+    if card_gib is not None:
+        card = pd.DataFrame([{"gib": card_gib}])
+        layers.append(
+            alt.Chart(card).mark_rule(color=AXIS, strokeDash=[5, 3], strokeWidth=1.5).encode(x=alt.X("gib:Q"))
+        )
+    chart = alt.layer(*layers).properties(width=560, height=38 * len(names), title=title)
+    words = _finding(vram, baseline)
+    tail = f" The dashed line is what the card offers an engine: {card_gib:,.1f} GiB." if card_gib is not None else ""
+    return render(chart_spec(chart), "vram", f"{title}. {words}{tail}", words + tail)
+
+
+def _finding(vram: pd.DataFrame, baseline: str) -> str:
+    weights = vram[vram["part"] == "weights"]
+    found = sorted((float(g), str(n)) for g, n in weights[["gib", "variant"]].to_numpy().tolist())
+    if not found:
+        return "The engine stated no weights."
+    lightest, heaviest = found[0], found[-1]
+    return f"Weights: lightest {lightest[1]} with {lightest[0]:.3g} GiB, heaviest {heaviest[1]} with {heaviest[0]:.3g} GiB."

@@ -1,0 +1,101 @@
+"""The data page of a case: every file with its hash, every table, what `check` said, and how to do it again."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from collector.bundle.schema import TABLES, columns
+from collector.bundle.tables import read_text
+from quantcase.html import Column, none, table
+from quantcase.pages.view import CaseView, render
+from quantcase.text import number, text
+
+__all__ = ["downloads", "page"]
+
+_PREVIEW_ROWS = 12
+
+
+def downloads(view: CaseView) -> list[tuple[str, str]]:
+    """(path in the bundle, name under `files/`) of every file offered. Markdown would be made a page: it gets .txt."""
+    files = [r.path for r in view.case.bundle.manifest.resources]
+    return [(f, f + ".txt" if f.endswith(".md") else f) for f in [*files, "datapackage.json"]]
+
+
+def page(view: CaseView) -> str:
+    """The Markdown of `cases/<id>/data/index.md`."""
+    case = view.case
+    return render(
+        "data.md.j2",
+        title=text(case.title),
+        banners=view.banners(),
+        check=_check(view),
+        files=_files(view),
+        tables=[(text(t.path), text(t.holds), _preview(view, name)) for name, t in TABLES.items()],
+        environment=_environment(view),
+        reproduce=_reproduce(view),
+    )
+
+
+def _check(view: CaseView) -> str:
+    if not view.case.faults:
+        return "<p>`collect check` found the bundle whole, unchanged, and true to its own definitions.</p>"
+    return "<ul>" + "".join(f"<li>{text(fault)}</li>" for fault in view.case.faults) + "</ul>"
+
+
+def _files(view: CaseView) -> str:
+    names = dict(downloads(view))
+    rows = [
+        [
+            f'<a href="files/{names[r.path]}" download>{text(r.path)}</a>',
+            number(r.bytes, 9),
+            f"<code>{text(r.hash.removeprefix('sha256:'))}</code>",
+        ]
+        for r in view.case.bundle.manifest.resources
+    ]
+    if not rows:
+        return none("The run is not closed yet, so there is no list of files with hashes.")
+    return table("files", [Column("File"), Column("Bytes", True), Column("sha256")], rows)
+
+
+def _preview(view: CaseView, name: str) -> str:
+    """The first rows of a table as they stand in the file, empty columns left out."""
+    path = view.case.bundle.table_path(name)
+    if path is None:
+        return none("This table is missing.")
+    rows = list(csv.reader(io.StringIO(read_text(path)[0])))
+    if len(rows) < 2:
+        return none("This table has no rows.")
+    head, shown = rows[0], rows[1 : 1 + _PREVIEW_ROWS]
+    kinds = {c.name: c for c in columns(TABLES[name].row)}
+    used = [i for i, column in enumerate(head) if any(i < len(r) and r[i] for r in shown)]
+    titles = []
+    for i in used:
+        column = kinds.get(head[i])
+        titles.append(Column(text(head[i]), column is not None and column.kind != "string"))
+    body = [[text(r[i][:160]) if i < len(r) else "" for i in used] for r in shown]
+    caption = f"The first {len(shown):,} of {len(rows) - 1:,} rows."
+    return table(f"data-{name}", titles, body, caption)
+
+
+def _environment(view: CaseView) -> str:
+    rows = []
+    for session in view.case.bundle.environment().sessions:
+        for group in ("host", "software"):
+            for key, value in getattr(session, group).items():
+                rows.append([str(session.session), text(group), text(key), text(value)])
+        for gpu in session.gpus:
+            rows += [[str(session.session), "gpu", text(key), text(value)] for key, value in gpu.items()]
+    if not rows:
+        return none("No environment was recorded.")
+    return table("environment", [Column("Session"), Column("Part"), Column("What"), Column("Value")], rows)
+
+
+def _reproduce(view: CaseView) -> str:
+    info = view.case.bundle.info
+    lines = [
+        f"collect run {info.study} --gpu {info.gpu}",
+        f"collect check results/{view.case.id}",
+        "mkdocs build",
+    ]
+    return "<pre>" + "\n".join(text(line) for line in lines) + "</pre>"

@@ -1,0 +1,115 @@
+"""Sentences by rule. Each states what the numbers carry and names its figures; no cause that was not measured."""
+
+from __future__ import annotations
+
+from quantcase.analysis.verdict import Verdict
+from quantcase.pages.view import CaseView
+from quantcase.text import number, signed_percent, text
+
+__all__ = ["headline", "key_finding", "learned", "quality_sentence", "vram_finding"]
+
+
+def headline(view: CaseView) -> str:
+    """The answer in one or two sentences."""
+    case, found = view.case, view.answer
+    if found.rule == "unsound":
+        return "No answer: the bundle has faults."
+    if found.rule == "simulated":
+        return "No answer: this is a demonstration on replayed timings."
+    if found.rule == "no-baseline":
+        return "No answer yet: the baseline was not measured."
+    if not found.best:
+        return "No: at the highest load no variant is faster than the baseline beyond the noise."
+    gains = "; ".join(
+        f"{text(c.workload)}: {text(c.variant)} {signed_percent(c.ratio)} throughput at concurrency {c.concurrency}"
+        for c in found.best.values()
+    )
+    if case.bundle.info.weights == "dummy":
+        return f"Speed says yes, quality is not measured. {gains}."
+    return f"Yes, if its quality holds: measure that before it ships. {gains}."
+
+
+def key_finding(view: CaseView, workload: str) -> str:
+    """What one workload showed, at its highest and its lowest load."""
+    mine = [c for c in view.comparisons if c.workload == workload and c.metric == "throughput_tok_s"]
+    if not mine:
+        return "Only the baseline was measured, so there is nothing to compare."
+    sentences = []
+    loads = sorted({c.concurrency for c in mine})
+    for load in dict.fromkeys((loads[-1], loads[0])):
+        at = [c for c in mine if c.concurrency == load]
+        better = sorted((c for c in at if c.kind == "better"), key=lambda c: -c.ratio)
+        worse = [c for c in at if c.kind == "worse"]
+        rest = [c for c in at if c.kind not in ("better", "worse")]
+        parts = []
+        if better:
+            names = ", ".join(f"{text(c.variant)} {signed_percent(c.ratio)}" for c in better)
+            parts.append(f"faster than the baseline: {names}")
+        if worse:
+            parts.append("slower: " + ", ".join(f"{text(c.variant)} {signed_percent(c.ratio)}" for c in worse))
+        if rest:
+            parts.append("no difference to act on: " + ", ".join(f"{text(c.variant)} ({c.kind})" for c in rest))
+        sentences.append(f"At concurrency {load}, {'; '.join(parts)}.")
+    if len(better := [c for c in mine if c.concurrency == loads[-1] and c.kind == "better"]) > 1:
+        first, second = sorted(better, key=lambda c: -c.ratio)[:2]
+        if second.high >= first.low:
+            sentences.append(
+                f"The intervals of {text(first.variant)} and {text(second.variant)} overlap: between these two no "
+                "winner is named."
+            )
+    return " ".join(sentences)
+
+
+def vram_finding(view: CaseView) -> str:
+    """What quantizing frees, and what the freed memory becomes."""
+    others = [m for m in view.memory if m.row.variant != view.case.baseline]
+    lighter = [m for m in others if m.weights_ratio < 0.98]
+    if not others:
+        return ""
+    sentences = []
+    if lighter:
+        least = min(lighter, key=lambda m: m.weights_ratio)
+        sentences.append(
+            f"The lightest weights are those of {text(least.row.variant)}: {number(least.row.weights_gib)} GiB, "
+            f"{signed_percent(least.weights_ratio)} against the baseline."
+        )
+    roomy = max(others, key=lambda m: m.kv_tokens_ratio if m.kv_tokens_ratio == m.kv_tokens_ratio else 0.0)
+    if roomy.kv_tokens_ratio == roomy.kv_tokens_ratio and roomy.kv_tokens_ratio > 1:
+        sentences.append(
+            f"The most room for contexts has {text(roomy.row.variant)}: {number(roomy.row.kv_cache_tokens, 6)} tokens "
+            f"of KV cache, {signed_percent(roomy.kv_tokens_ratio)}."
+        )
+    if any(m.row.engine == "vllm" for m in view.memory) and all(m.row.vram_loaded_mib for m in view.memory):
+        sentences.append(
+            "The driver shows nearly the same memory in use for every variant, because vLLM reserves its share of the "
+            "card and gives what the weights leave to the KV cache: compare the parts, not the total."
+        )
+    return " ".join(sentences)
+
+
+def quality_sentence(view: CaseView) -> str:
+    """Why there is no quality section yet."""
+    if view.case.bundle.info.weights == "dummy":
+        return "Quality is not measured: these are dummy weights, which answer nothing."
+    return "Quality was not measured in this run. A speed gain without it is half a case study: measure it first."
+
+
+def learned(view: CaseView) -> str:
+    """A few sentences to the customer who asks whether to quantize, made of this case's own figures."""
+    parts = [headline(view), vram_finding(view)]
+    if any(c.kind == "inconclusive" for c in view.comparisons):
+        count = sum(c.kind == "inconclusive" for c in view.comparisons)
+        parts.append(
+            f"{count} of {len(view.comparisons)} comparisons stayed inside the noise with {view.case.study.repeats} "
+            "repeats; they are marked as inconclusive and decide nothing."
+        )
+    parts.append("The next variable is quality: what a faster answer is worth depends on whether it is still right.")
+    return " ".join(p for p in parts if p)
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """One recommendation with its rule."""
+    figures = ""
+    if c := verdict.evidence:
+        figures = f" ({signed_percent(c.ratio)} throughput at concurrency {c.concurrency})"
+    return f"{text(verdict.because)}{figures}"

@@ -1,0 +1,102 @@
+"""Home and the list of cases: the answer in cards, then everything side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quantcase.analysis.points import pick
+from quantcase.html import Column, badge, delta, none, table
+from quantcase.pages.findings import headline
+from quantcase.pages.view import CaseView, Options, render
+from quantcase.text import number, text
+
+__all__ = ["cases_page", "page"]
+
+
+def page(views: Sequence[CaseView], unreadable: Sequence[tuple[str, str]], options: Options) -> str:
+    """The Markdown of `index.md`."""
+    return render(
+        "home.md.j2",
+        client=text(options.client),
+        confidential=options.confidential,
+        cards=[_card(v, "cases/") for v in views],
+        empty=none("There is no result bundle yet. Run <code>collect run --gpu cpu</code>, then build again."),
+        matrix=_matrix(views, "cases/"),
+        unreadable=[(text(name), text(why)) for name, why in unreadable],
+    )
+
+
+def cases_page(views: Sequence[CaseView]) -> str:
+    """The Markdown of `cases/index.md`."""
+    return render(
+        "cases.md.j2",
+        cards=[_card(v, "") for v in views],
+        empty=none("There is no result bundle yet."),
+        matrix=_matrix(views, ""),
+    )
+
+
+def _card(view: CaseView, prefix: str) -> dict[str, object]:
+    """One case in a card."""
+    case, info = view.case, view.case.bundle.info
+    facts: list[tuple[str, str]] = []
+    for workload, c in view.answer.best.items():
+        facts.append((f"{text(workload)} speed", f"{text(c.variant)} {delta(c)}"))
+        cost = pick(view.points, c.variant, workload, c.load, "usd_per_1m_output_tokens")
+        if cost is not None:
+            facts.append((f"{text(workload)} cost", f"{number(cost.value)} $ per 1M output tokens"))
+    lightest = min((m for m in view.memory if m.row.weights_gib), key=lambda m: m.row.weights_gib or 0, default=None)
+    if lightest is not None:
+        facts.append(("lightest weights", f"{text(lightest.row.variant)}, {number(lightest.row.weights_gib)} GiB"))
+    facts.append(("quality", "not measured"))
+    facts.append(("evidence", f"{badge(info.grade)} {text(info.weights)} weights, {text(info.status)}"))
+    return {
+        "title": text(case.title),
+        "href": f"{prefix}{case.id}/index.md",
+        "verdict": view.answer.kind,
+        "headline": headline(view),
+        "facts": facts,
+    }
+
+
+def _matrix(views: Sequence[CaseView], prefix: str) -> str:
+    """Every variant of every case at its highest load."""
+    rows = []
+    for view in views:
+        for w in view.case.study.workloads:
+            load = f"c{max(w.concurrency)}"
+            for variant in view.case.measured_variants():
+                speed = pick(view.points, variant, w.name, load, "throughput_tok_s")
+                tail = pick(view.points, variant, w.name, load, "e2e_ms_p95")
+                cost = pick(view.points, variant, w.name, load, "usd_per_1m_output_tokens")
+                if speed is None:
+                    continue
+                served = view.case.served(variant)
+                base = variant == view.case.baseline
+                rows.append(
+                    [
+                        f'<a href="{prefix}{view.case.id}/">{text(view.case.id)}</a>',
+                        f"{text(w.name)} {load[1:]}",
+                        text(variant),
+                        number(speed.value, 4),
+                        "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
+                        number(tail.value) if tail else "–",
+                        number(cost.value) if cost else "–",
+                        number(served.weights_gib if served else None),
+                        badge(view.case.bundle.info.grade),
+                    ]
+                )
+    if not rows:
+        return none("Nothing has been measured yet.")
+    names = [
+        "Case",
+        "Load",
+        "Variant",
+        "tok/s",
+        "Δ",
+        "E2E p95 (ms)",
+        "$ / 1M output tokens",
+        "Weights (GiB)",
+        "Evidence",
+    ]
+    return table("matrix", [Column(n, 2 < i < 8) for i, n in enumerate(names)], rows)

@@ -1,0 +1,114 @@
+"""Everything that the pages of one case share, worked out once, and the templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from quantcase.analysis.compare import Comparison, comparisons
+from quantcase.analysis.memory import Memory, memory
+from quantcase.analysis.points import Point, points
+from quantcase.analysis.verdict import Answer, Verdict, answer, verdicts
+from quantcase.catalog import Case
+from quantcase.html import banner
+from quantcase.text import text
+
+__all__ = ["CaseView", "Options", "render"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who publishes decides."""
+
+    client: str = ""
+    currency: str = "USD"
+    prices: tuple[tuple[str, float], ...] = ()  # GPU profile name -> USD per hour, instead of the bundle's price
+    show_simulated: bool = True
+    show_published: bool = True
+    confidential: bool = False
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case with its analysis."""
+
+    case: Case
+    options: Options
+
+    @cached_property
+    def usd_per_hour(self) -> float | None:
+        """The price of an hour: the publisher's, else the bundle's own; None when nobody gave one."""
+        given = dict(self.options.prices).get(self.case.bundle.info.gpu)
+        price = self.case.study.price
+        return given if given is not None else price.usd_per_hour if price else None
+
+    @cached_property
+    def price_source(self) -> str:
+        """Who says so, as safe text."""
+        if self.case.bundle.info.gpu in dict(self.options.prices):
+            return "set in mkdocs.yml"
+        price = self.case.study.price
+        return text(f"{price.source}, {price.date}") if price else ""
+
+    @cached_property
+    def points(self) -> list[Point]:
+        return points(self.case, self.usd_per_hour)
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        return comparisons(self.case)
+
+    @cached_property
+    def memory(self) -> list[Memory]:
+        return memory(self.case)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return verdicts(self.case, self.comparisons)
+
+    @cached_property
+    def answer(self) -> Answer:
+        return answer(self.case, self.comparisons)
+
+    def comparison(self, variant: str, workload: str, load: str, metric: str) -> Comparison | None:
+        """One comparison with the baseline; None when either side was not measured."""
+        key = (variant, workload, load, metric)
+        return next((c for c in self.comparisons if (c.variant, c.workload, c.load, c.metric) == key), None)
+
+    def banners(self) -> str:
+        """What must be known before any number is believed."""
+        info, lines = self.case.bundle.info, []
+        if not self.case.sound:
+            lines.append(banner("faulty", "This bundle has faults. No verdict is given: see its data page."))
+        if info.status != "complete":
+            words = f"This run is {text(info.status)}: {len(self.case.cells)} of {info.cells_planned} cell repeats"
+            lines.append(banner("interrupted", f"{words} are measured."))
+        if info.grade == "simulated":
+            lines.append(
+                banner("simulated", "Simulated: replayed timings of a recorded run. Nothing here was measured.")
+            )
+        elif info.grade in ("published", "imported"):
+            lines.append(banner(info.grade, f"Evidence of grade {info.grade}: not measured by this collector."))
+        if info.weights == "dummy":
+            lines.append(
+                banner(
+                    "dummy", "Dummy weights: speed and memory are those of the real shapes, quality is not measured."
+                )
+            )
+        return "\n".join(lines)
+
+
+@cache
+def _templates() -> Environment:
+    # No autoescape: templates make Markdown, and every value is made safe by text() before it comes here.
+    return Environment(
+        loader=PackageLoader("quantcase"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,  # noqa: S701
+    )  # fmt: skip
+
+
+def render(template: str, **values: object) -> str:
+    """A template with prepared values: safe strings only."""
+    return _templates().get_template(template).render(**values)

@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import BasePlugin, get_plugin_logger
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 from quantcase.build import generate
 from quantcase.pages.view import Options
@@ -19,7 +19,7 @@ from quantcase.pages.view import Options
 log = get_plugin_logger(__name__)
 
 
-class QuantcaseConfig(Config):
+class QuantcaseConfig(Config):  # type: ignore[no-untyped-call]
     """The options under `plugins: - quantcase:` in mkdocs.yml; see docs/guide/publish.md."""
 
     results = c.Type(str, default="results")
@@ -32,7 +32,7 @@ class QuantcaseConfig(Config):
     confidential = c.Type(bool, default=False)
 
 
-class QuantcasePlugin(BasePlugin[QuantcaseConfig]):
+class QuantcasePlugin(BasePlugin[QuantcaseConfig]):  # type: ignore[no-untyped-call]
     """Hooks in the order in which MkDocs calls them."""
 
     def _results(self, config: MkDocsConfig) -> Path:
@@ -74,7 +74,9 @@ class QuantcasePlugin(BasePlugin[QuantcaseConfig]):
         for output in outputs:
             if files.get_file_from_path(output.uri) is not None and output.title == "":
                 continue  # a page written by hand stands in for the generated one
-            files.append(File.generated(config, output.uri, content=output.data()))
+            # Pages below a case are reached from it: they stand in no menu.
+            inclusion = InclusionLevel.NOT_IN_NAV if output.uri.count("/") > 2 else InclusionLevel.UNDEFINED
+            files.append(File.generated(config, output.uri, content=output.data(), inclusion=inclusion))
             if output.title:
                 cases.append({output.title: output.uri})
         _add_to_nav(config, cases)

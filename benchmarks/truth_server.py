@@ -72,7 +72,11 @@ class _Stream:
         if self.left:
             self.transport.write(head + _TOKEN[self.chat])
             return True
-        usage = {"prompt_tokens": self.prompt, "completion_tokens": self.total, "total_tokens": self.prompt + self.total}
+        usage = {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.total,
+            "total_tokens": self.prompt + self.total,
+        }
         last = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
         self.transport.write(head + _TOKEN[self.chat] + _chunk(last) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         return False

@@ -14,7 +14,8 @@ def reference() -> str:
     """Every table with every column, its type, unit and meaning."""
     parts = []
     for table in TABLES.values():
-        lines = [f"### {table.path}", "", f"{table.holds}.", "", "| Column | Type | Unit | Meaning |", "|---|---|---|---|"]
+        lines = [f"### {table.path}", "", f"{table.holds}.", ""]
+        lines += ["| Column | Type | Unit | Meaning |", "|---|---|---|---|"]
         for c in columns(table.row):
             kind = c.kind if c.required else f"{c.kind}, may be empty"
             lines.append(f"| `{c.name}` | {kind} | {c.unit or '-'} | {c.meaning.replace('|', '&#124;')} |")

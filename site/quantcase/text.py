@@ -23,11 +23,13 @@ def text(value: object) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with `digits` significant digits and thousands separators; a dash when there is none."""
+    """A number with `digits` significant digits (an int whole) and thousands separators; a dash when there is none."""
     if value is None or math.isnan(value):
         return "–"
     if value == 0:
         return "0"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     shown = f"{value:,.{min(places, 6)}f}"
     return shown.replace("-", "−")

@@ -73,7 +73,8 @@ def _finding(data: pd.DataFrame, metric: str) -> str:
     low, high = min(rows), max(rows)
     if low[1] == high[1]:
         return f"At concurrency {top}: {high[1]} {high[0]:,.0f} {unit}."
-    words = f"At concurrency {top}: highest {high[1]} with {high[0]:,.0f} {unit}, lowest {low[1]} with {low[0]:,.0f} {unit}."
+    words = f"At concurrency {top}: highest {high[1]} with {high[0]:,.0f} {unit}, "
+    words += f"lowest {low[1]} with {low[0]:,.0f} {unit}."
     second = sorted(rows)[-2]
     if not math.isnan(second[3]) and not math.isnan(high[2]) and second[3] >= high[2]:
         words += f" The intervals of {high[1]} and {second[1]} overlap."

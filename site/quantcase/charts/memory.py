@@ -11,6 +11,7 @@ from quantcase.charts.theme import AXIS, SERIES
 
 __all__ = ["vram_by_part"]
 
+_COLOURS = {"weights": 1, "KV pool": 7, "activations": 6, "graphs": 2}  # places in the theme's series
 _PARTS = {"weights": "weights", "kv_cache": "KV pool", "activations": "activations", "graphs": "graphs"}
 
 
@@ -19,17 +20,14 @@ def vram_by_part(vram: pd.DataFrame, baseline: str, card_gib: float | None, *, t
     data = vram.assign(part=vram["part"].map(_PARTS), order=vram["part"].map(list(_PARTS).index))
     names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
     parts = [p for p in _PARTS.values() if p in set(data["part"])]
+    colours = [SERIES[_COLOURS[p]] for p in parts]
     bars = (
         alt.Chart(data)
         .mark_bar(height={"band": 0.62})
         .encode(
             x=alt.X("sum(gib):Q", title="GiB", stack="zero", axis=alt.Axis(format=",~r", grid=True)),
             y=alt.Y("variant:N", sort=names, title=None),
-            color=alt.Color(
-                "part:N",
-                sort=parts,
-                scale=alt.Scale(domain=parts, range=[SERIES[i] for i in (5, 2, 0, 3)][: len(parts)]),
-            ),
+            color=alt.Color("part:N", sort=parts, scale=alt.Scale(domain=parts, range=colours)),
             order=alt.Order("order:Q"),
         )
     )
@@ -51,4 +49,5 @@ def _finding(vram: pd.DataFrame, baseline: str) -> str:
     if not found:
         return "The engine stated no weights."
     lightest, heaviest = found[0], found[-1]
-    return f"Weights: lightest {lightest[1]} with {lightest[0]:.3g} GiB, heaviest {heaviest[1]} with {heaviest[0]:.3g} GiB."
+    least, most = (f"{name} with {gib:.3g} GiB" for gib, name in (lightest, heaviest))
+    return f"Weights: lightest {least}, heaviest {most}."

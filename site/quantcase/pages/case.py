@@ -87,7 +87,7 @@ def _setup(view: CaseView) -> str:
                 text(variant.name) + (" <small>baseline</small>" if variant.name == case.baseline else ""),
                 text(variant.model if last is None else last.model),
                 text(variant.method),
-                number(variant.bits, 3),
+                f"{variant.bits:g}" if variant.bits is not None else "–",
                 text(variant.kv_dtype),
                 text(kernel),
                 text(last.kernel_class if last and variant.method != "none" else "–"),
@@ -116,7 +116,7 @@ def _hardware(case: Case) -> str:
         first = environment.sessions[0]
         for gpu in first.gpus[:1]:
             rows.append(["GPU found", text(gpu.get("name", "–"))])
-            rows.append(["VRAM", f"{number(_float(gpu.get('vram_mib')), 6)} MiB"])
+            rows.append(["VRAM", f"{_float(gpu.get('vram_mib')) or 0:,.0f} MiB"])
             rows.append(["Driver, CUDA", text(f"{gpu.get('driver', '–')}, {gpu.get('cuda', '–')}")])
         rows.append(["Host", text(f"{first.host.get('cpu', '–')}, {first.host.get('cores', '–')} cores")])
         boxes = {str([g.get("uuid_sha256") for g in s.gpus]) for s in environment.sessions}
@@ -127,6 +127,10 @@ def _hardware(case: Case) -> str:
 
 def _float(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def _mib(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _configuration(case: Case) -> str:
@@ -168,9 +172,9 @@ def _vram(view: CaseView) -> str:
                 "–" if base or m.kv_tokens_ratio != m.kv_tokens_ratio else signed_percent(m.kv_tokens_ratio),
                 number(r.activations_gib),
                 number(r.graphs_gib),
-                number(r.vram_idle_mib, 6),
-                number(r.vram_loaded_mib, 6),
-                number(r.vram_peak_mib, 6),
+                _mib(r.vram_idle_mib),
+                _mib(r.vram_loaded_mib),
+                _mib(r.vram_peak_mib),
             ]
         )
     parts = [table("vram", columns, rows)]

@@ -75,28 +75,19 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
                 base = variant == view.case.baseline
                 rows.append(
                     [
-                        f'<a href="{prefix}{view.case.id}/">{text(view.case.id)}</a>',
-                        f"{text(w.name)} {load[1:]}",
                         text(variant),
+                        f"{text(w.name)}, {load[1:]}",
                         number(speed.value, 4),
                         "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
                         number(tail.value) if tail else "–",
                         number(cost.value) if cost else "–",
                         number(served.weights_gib if served else None),
                         badge(view.case.bundle.info.grade),
+                        f'<a href="{prefix}{view.case.id}/">{text(view.case.id)}</a>',
                     ]
                 )
     if not rows:
         return none("Nothing has been measured yet.")
-    names = [
-        "Case",
-        "Load",
-        "Variant",
-        "tok/s",
-        "Δ",
-        "E2E p95 (ms)",
-        "$ / 1M output tokens",
-        "Weights (GiB)",
-        "Evidence",
-    ]
-    return table("matrix", [Column(n, 2 < i < 8) for i, n in enumerate(names)], rows)
+    figures = ["tok/s", "Δ", "E2E p95 (ms)", "$ / 1M output tokens", "Weights (GiB)"]
+    columns = [Column(n, n in figures) for n in ("Variant", "Load", *figures, "Evidence", "Case")]
+    return table("matrix", columns, rows)

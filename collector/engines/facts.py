@@ -21,6 +21,7 @@ from collector.probes.metrics import parse
 __all__ = ["facts_json", "facts_lines", "judge", "read_log", "startup_seconds", "with_metrics"]
 
 _SAME_WEIGHT = 0.02  # weights within 2 % of the baseline's were not quantized
+_TOO_LIGHT_GIB = 0.25  # engines print 0.01 GiB: below this, rounding is no longer small against those 2 %
 _LINE_CHARS = 20_000  # of a longer line only the beginning is read: no engine prints facts further out
 _EVIDENCE_CHARS = 400
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,16}[A-Za-z]")
@@ -53,11 +54,9 @@ def _number(text: str) -> float:
 def read_log(text: str) -> EngineFacts:
     """Facts of any engine's log. Which engine wrote it is read off the log too."""
     vllm, llama = _scan(text, VLLM), _scan(text, LLAMACPP)
-    if "requested" in vllm or "weights" in vllm or "vllm" in text[:200_000].lower():
-        return _vllm(vllm)
-    if "applied" in llama or "model_buffer" in llama:
+    if "version" not in vllm and "requested" not in vllm and ("applied" in llama or "model_buffer" in llama):
         return _llamacpp(llama)
-    return EngineFacts()
+    return _vllm(vllm) if vllm else EngineFacts()
 
 
 def startup_seconds(text: str) -> dict[str, float]:
@@ -203,6 +202,8 @@ def judge(facts: EngineFacts, baseline: EngineFacts | None, *, requested: str | 
     if asked in (None, "none") or facts.quantization_applied is not None:
         return facts
     if baseline is None or baseline.weights_gib is None or facts.weights_gib is None:
+        return facts
+    if baseline.weights_gib < _TOO_LIGHT_GIB:
         return facts
     evidence = dict(facts.evidence)
     line = facts.evidence.get("weights_gib", Evidence(0, ""))

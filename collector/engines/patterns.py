@@ -32,14 +32,17 @@ def _p(fact: str, regex: str, seen: str, meaning: str) -> Pattern:
 
 _NUMBER = r"([0-9][0-9,]{0,20}(?:\.[0-9]{1,9})?)"
 _KERNEL_NAME = r"([A-Za-z0-9_]{1,80})"
+# The first echo near the line's beginning and no other (atomic): else each repetition would search the rest of its line.
+_ECHO = r"^(?>.{0,400}?Initializing an? (?:V[01] )?LLM engine)"
 
 VLLM: tuple[Pattern, ...] = (
-    _p("version", r"\bversion ([0-9]{1,4}\.[0-9][0-9A-Za-z.+]{0,40})$", "0.8.5+", "banner of the API server"),
+    _p("version", r"(?:[█▀▄] {1,4}|API server )version ([0-9]{1,4}\.[0-9][0-9A-Za-z.+]{0,40})\s{0,8}$", "0.6.3+",
+       "banner of the API server; other libraries print `version` lines too"),
     _p("version", r"Initializing an? (?:V[01] )?LLM engine \(v([0-9][^)\s]{0,40})\)", "0.6.3+", "config echo"),
-    _p("requested", r"Initializing an? (?:V[01] )?LLM engine.{0,20000}?\bquantization=([A-Za-z0-9_-]{1,40})", "0.6.3+",
+    _p("requested", rf"{_ECHO}.{{0,20000}}?\bquantization=([A-Za-z0-9_-]{{1,40}})", "0.6.3+",
        "quantization as configured"),
-    _p("kv_cache_dtype", r"Initializing an? (?:V[01] )?LLM engine.{0,20000}?\bkv_cache_dtype=([A-Za-z0-9_]{1,40})",
-       "0.6.3+", "KV cache type as configured"),
+    _p("kv_cache_dtype", rf"{_ECHO}.{{0,20000}}?\bkv_cache_dtype=([A-Za-z0-9_]{{1,40}})", "0.6.3+",
+       "KV cache type as configured"),
     _p("kv_cache_dtype", r"Using ([A-Za-z0-9_]{1,20}) data type to store kv cache", "0.6.3+",
        "quantized KV cache is on"),
     _p("kernel", rf"Selected {_KERNEL_NAME} for ([A-Za-z0-9_]{{1,80}})", "0.18.1+", "FP8, INT8 or FP4 linear kernel"),
@@ -50,14 +53,17 @@ VLLM: tuple[Pattern, ...] = (
     _p("kernel", rf"Using {_KERNEL_NAME} for (mixed-precision linear)", "0.32+", "weight-only linear kernel"),
     _p("kernel", r"The model is convertible to ([a-z_]{1,40}) during runtime\. Using ([a-z_]{1,40}) kernel",
        "0.6.3-0.22.1", "converted to a Marlin kernel"),
-    _p("slow", r"Detected that the model can run with ([a-z_]{1,40}), however you specified "
+    _p("slow", r"Detected that the model can run with [a-z_]{1,40}, however you specified "
        r"quantization=([a-z_]{1,40})", "0.6.3-0.22.1", "the slow kernel was forced"),
     _p("slow", r"([a-z0-9_-]{1,40}) quantization is not fully optimized yet", "0.6.3-0.10.2", "slow method"),
     _p("fallback", r"(Weight-only FP8 compression will be used leveraging the Marlin kernel)", "0.6.3+",
        "no native FP8: weights only, computed in 16 bits (W8A16)"),
+    _p("fallback", r"(Weight-only FP4 compression will be used leveraging the Marlin kernel)", "0.10.2+",
+       "no native FP4: weights only"),
     _p("fallback", r"(Your GPU does not have native support for FP4 computation)", "0.10.2+", "no native FP4"),
     _p("fallback", r"(Falling back to unoptimized [A-Za-z0-9]{1,20} kernels)", "0.8.5+",
        "layers without a fast kernel"),
+    _p("fallback", r"(Falling back to Moe WNA16 kernels)", "0.8.5+", "expert layers without a fast kernel"),
     _p("fallback", r"(falling back to the slow and unoptimized emulation backend)", "0.26+", "emulated"),
     _p("bitsandbytes", r"(Loading weights with BitsAndBytes quantization)", "0.6.3+", "bitsandbytes loader"),
     _p("attention", r"Using ([A-Za-z0-9_]{1,40}) attention backend out of", "0.12.0+", "attention path"),

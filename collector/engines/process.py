@@ -116,6 +116,11 @@ class EngineProcess:
             raise QuantcaseError(
                 f"{self.argv[0]} is not installed or not on PATH", fix="install the engine or set engine.command"
             ) from None
+        except OSError as e:  # no right to run it, or no program at all
+            self._log.close()
+            raise QuantcaseError(
+                f"{self.argv[0]} cannot be run: {e.strerror or e}", fix="set engine.command to a program"
+            ) from None
         self.pid = self._process.pid
         self.timeline.spawn_s = 0.0
 

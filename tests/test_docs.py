@@ -1,0 +1,102 @@
+"""The docs are tested against the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+import yaml
+
+from collector import study
+from collector.bundle.schema import TABLES, columns
+from collector.cli import cli
+from tools.reference import PAGE, page
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+GENERATED = {"index.md", "cases/index.md", "costs/index.md"}
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
+def test_every_command_and_option_is_documented() -> None:
+    words = (DOCS / "guide" / "commands.md").read_text()
+    assert set(commands()) == {
+        "run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal", "site",
+    }  # fmt: skip
+    for name, command in commands().items():
+        assert f"collect {name}" in words
+        section = words.split(f"## collect {name}")[-1].split("\n## ")[0] if f"## collect {name}" in words else words
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.opts[0] in section, f"collect {name} {parameter.opts[0]}"
+
+
+STRUCTS = (study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price)
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
+def test_every_study_key_is_documented(struct: type[msgspec.Struct]) -> None:
+    words = (DOCS / "guide" / "studies.md").read_text()
+    for name in struct.__struct_fields__:
+        assert f"`{name}`" in words, f"{struct.__name__}.{name}"
+
+
+def test_the_column_reference_is_the_schema() -> None:
+    assert page(PAGE.read_text()) == PAGE.read_text(), "run python -m tools.reference"
+    for table in TABLES.values():
+        for column in columns(table.row):
+            assert f"`{column.name}`" in PAGE.read_text()
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    words = (DOCS / "architecture.md").read_text()
+    for requirement in listed:
+        match = re.match(r"[A-Za-z0-9-]+", requirement)
+        assert match is not None
+        assert match[0] in words, match[0]
+
+
+def test_every_entry_of_the_menu_exists() -> None:
+    class Loader(yaml.SafeLoader):
+        """mkdocs.yml may hold tags of Python objects."""
+
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+    config = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Loader)  # noqa: S506
+
+    def targets(nav: Any) -> list[str]:
+        if isinstance(nav, str):
+            return [nav]
+        values = nav.values() if isinstance(nav, dict) else nav
+        return [t for v in values for t in targets(v)]
+
+    for target in targets(config["nav"]):
+        assert target in GENERATED or (DOCS / target).is_file(), target
+
+
+def test_plugin_options_are_documented() -> None:
+    from quantcase.plugin import QuantcaseConfig
+
+    words = (DOCS / "guide" / "publish.md").read_text()
+    for name, _ in QuantcaseConfig._schema:
+        assert f"`{name}`" in words, name
+
+
+def test_the_readme_names_targets_and_files_that_exist() -> None:
+    words = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z-]+)", words, flags=re.M):
+        assert f"\n{target}:" in makefile
+    for link in re.findall(r"\]\(([^)h][^)]*)\)", words):
+        assert (ROOT / link).exists(), link

@@ -286,6 +286,9 @@ def main(argv: list[str] | None = None) -> None:
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
     except click.UsageError as e:
+        if type(e).__name__ == "NoArgsIsHelpError":  # a bare `collect`, in click from 8.2 on: the help is no error
+            click.echo(e.format_message(), err=True)
+            sys.exit(2)
         where = e.ctx.command_path if e.ctx else "collect"
         _fail(f"{e.format_message()} See `{where} --help`", 2)
     except click.ClickException as e:

@@ -22,6 +22,8 @@ __all__ = ["facts_json", "facts_lines", "judge", "read_log", "startup_seconds", 
 
 _SAME_WEIGHT = 0.02  # weights within 2 % of the baseline's were not quantized
 _TOO_LIGHT_GIB = 0.25  # engines print 0.01 GiB: below this, rounding is no longer small against those 2 %
+# Said while the configuration is read, before a layer is made: a promise, no proof.
+_PROMISE = re.compile(r"is convertible to|however you specified quantization=|is not fully optimized yet")
 _LINE_CHARS = 20_000  # of a longer line only the beginning is read: no engine prints facts further out
 _EVIDENCE_CHARS = 400
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,16}[A-Za-z]")
@@ -56,7 +58,7 @@ def read_log(text: str) -> EngineFacts:
     vllm, llama = _scan(text, VLLM), _scan(text, LLAMACPP)
     if "version" not in vllm and "requested" not in vllm and ("applied" in llama or "model_buffer" in llama):
         return _llamacpp(llama)
-    return _vllm(vllm) if vllm else EngineFacts()
+    return _vllm(vllm) if vllm.keys() - {"attention"} else EngineFacts()  # others speak of backends too
 
 
 def startup_seconds(text: str) -> dict[str, float]:
@@ -113,7 +115,7 @@ def _kernel(facts: EngineFacts, found: Found) -> None:
         classes = [_class_of(groups[0]) for groups, _ in kernels]
         worst = max(range(len(classes)), key=lambda i: _RANK[classes[i]])
         facts.kernel_class = classes[worst]
-        facts.evidence["kernel_path"] = kernels[0][1]
+        facts.evidence["kernel_path"] = next((e for _, e in kernels if not _PROMISE.search(e.text)), kernels[0][1])
         facts.evidence["kernel_class"] = kernels[worst][1]
     elif "bitsandbytes" in found:
         groups, evidence = found["bitsandbytes"][0]
@@ -199,7 +201,9 @@ def judge(facts: EngineFacts, baseline: EngineFacts | None, *, requested: str | 
     is taken.
     """
     asked = requested if requested is not None else facts.quantization_requested
-    if asked in (None, "none") or facts.quantization_applied is not None:
+    proof = facts.evidence.get("quantization_applied")
+    proven = facts.quantization_applied is not None and not (proof and _PROMISE.search(proof.text))
+    if asked in (None, "none") or proven:
         return facts
     if baseline is None or baseline.weights_gib is None or facts.weights_gib is None:
         return facts

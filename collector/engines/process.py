@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def _descendants(root: int) -> dict[int, str]:
     return found
 
 
+def _marked(mark: bytes) -> list[int]:
+    """All processes that inherited an environment with `mark` in it."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+    return found
+
+
 class EngineProcess:
     """One engine process and its group."""
 
@@ -100,6 +113,8 @@ class EngineProcess:
         self.timeline = Timeline()
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self._log = log_path.open("wb")
+        mark = uuid.uuid4().hex  # inherited by whatever the engine starts, also by what outlives its own parent
+        self._mark = f"QUANTCASE_ENGINE={mark}".encode()
         self.spawned = time.monotonic()
         try:
             self._process = subprocess.Popen(
@@ -107,7 +122,7 @@ class EngineProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env},
+                env={**os.environ, **env, "QUANTCASE_ENGINE": mark},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # prctl only: takes no locks
             )
@@ -173,8 +188,8 @@ class EngineProcess:
     async def stop(self, timeout_s: float = 60.0) -> None:
         """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left.
 
-        Engines start workers of their own, some in sessions of their own: those are found before the TERM, while they
-        still have their parents, and killed when they outlive it.
+        Engines start workers of their own, some in sessions of their own, some whose parent has ended before: those are
+        known by their descent, found before the TERM, or by the mark in their environment, and killed at the end.
         """
         family = _descendants(self.pid)
         self._signal(signal.SIGTERM)
@@ -191,6 +206,9 @@ class EngineProcess:
             if _start_ticks(pid) == started:  # the same process, not another that was given its number
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
+        for pid in _marked(self._mark):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         self._process.poll()
         if not self._log.closed:
             self._log.close()

@@ -41,6 +41,10 @@ def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["run", "nosuch", "--gpu", "cpu"], "no study named nosuch"),
+        (["run", "/nowhere/x.toml", "--gpu", "cpu"], "no study named /nowhere/x.toml and no such file"),
+        (["run", "--gpu", "demo", "--port", "70000"], "70000 is not in the range"),
+        (["run", "--gpu", "demo", "--variant", "nosuch"], "nosuch"),
+        (["facts", "/nowhere/x.log"], "does not exist"),
         (["run", "--gpu", "rtx200"], "did you mean rtx2000?"),
         (["run", "--nope"], "No such option"),
         (["nope"], "No such command"),
@@ -52,6 +56,20 @@ def test_wrong_usage_ends_with_2(arguments: list[str], says: str) -> None:
     ran = collect(*arguments)
     assert ran.returncode == 2
     assert says in one_line(ran.stderr)
+
+
+def test_no_command_at_all_shows_the_help() -> None:
+    ran = collect()
+    assert ran.returncode in (0, 2)  # as click of this or that version has it
+    assert "Commands:" in (ran.stdout + ran.stderr).splitlines()
+    assert "error:" not in ran.stderr
+
+
+def test_help_of_every_command_fits_a_terminal() -> None:
+    for command in ("run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal"):
+        ran = collect(command, "--help")
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert max(map(len, ran.stdout.splitlines())) <= 80, command
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,11 +50,21 @@ def test_run_check_show(study_file: Path, tmp_path: Path) -> None:
     assert not processes(str(study_file.parent))
 
 
+def lines_of_requests(folder: Path) -> list[str]:
+    """The rows as they stand on disk: plain while it is written, packed once the bundle is closed."""
+    plain = folder / "requests.csv"
+    data = plain.read_bytes() if plain.is_file() else gzip.decompress((folder / "requests.csv.gz").read_bytes())
+    return data.decode().splitlines()
+
+
+def cells_on_disk(out: Path) -> int:
+    return sum(len(c.read_text().splitlines()) - 1 for c in out.glob("*/cells.csv"))
+
+
 def test_kill_9_at_any_moment_then_resume_without_repeating(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     running = start("run", study_file, "--gpu", "demo", "--out", out)
-    cells = lambda: next(iter(out.glob("*/cells.csv")), None)  # noqa: E731
-    until(lambda: (c := cells()) is not None and len(c.read_text().splitlines()) > 2)
+    until(lambda: cells_on_disk(out) >= 2)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
     folder = bundle_in(out)
@@ -60,26 +72,45 @@ def test_kill_9_at_any_moment_then_resume_without_repeating(study_file: Path, tm
     said = collect("check", folder)
     assert said.returncode == 1
     assert "interrupted" in said.stdout
-    done = {(r.variant, r.load, r.repeat) for r in open_bundle(folder).cells()}
-    before = [r for r in open_bundle(folder).requests() if (r.variant, r.load, r.repeat) in done]
+    killed = open_bundle(folder)
+    done = {(r.variant, r.start, r.workload, r.load, r.repeat) for r in killed.cells()}
+    assert 2 <= len(done) < 8
+    keys = [(r.variant, r.start, r.workload, r.load, r.repeat) for r in killed.requests()]
+    before = [line for line, key in zip(lines_of_requests(folder)[1:], keys, strict=False) if key in done]
+    assert len(before) >= 2 * 6
     resumed = collect("run", "--resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     assert check(folder) == []
     after = open_bundle(folder)
+    assert {(r.variant, r.start, r.workload, r.load, r.repeat) for r in after.cells()} >= done
     assert len(after.cells()) == 8
-    assert [
-        r for r in after.requests() if (r.variant, r.start, r.load, r.repeat) in {(*d[:1], 1, *d[1:]) for d in done}
-    ]
-    for row in before:
-        assert row in after.requests()
+    lines = lines_of_requests(folder)
+    assert [line for line in lines if line in set(before)] == before  # as they were, once, in their order
+    assert len(set(lines)) == len(lines) == 1 + 4 * 6 + 4 * 24
+    assert Counter((r.variant, r.load) for r in after.cells()) == dict.fromkeys(
+        [("bf16", "c1"), ("bf16", "c8"), ("awq", "c1"), ("awq", "c8")], 2
+    )
     assert len(after.environment().sessions) == 2
+    assert not processes(str(study_file.parent))
     assert "nothing to do" in collect("run", "--resume", folder).stdout
+
+
+def test_ctrl_c_twice_does_no_more_than_once(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    running = start("run", study_file, "--gpu", "demo", "--out", out)
+    until(lambda: cells_on_disk(out) >= 1)
+    running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGTERM)
+    _, stderr = running.communicate(timeout=60)
+    assert (running.returncode, len(stderr.strip().splitlines())) == (1, 1), stderr
+    assert [f.level for f in check(bundle_in(out))] == ["interrupted"]
+    until(lambda: not processes(str(study_file.parent)), 10)
 
 
 def test_ctrl_c_closes_the_bundle_and_says_how_to_go_on(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     running = start("run", study_file, "--gpu", "demo", "--out", out)
-    until(lambda: any(len(c.read_text().splitlines()) > 1 for c in out.glob("*/cells.csv")))
+    until(lambda: cells_on_disk(out) >= 1)
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
     folder = bundle_in(out)

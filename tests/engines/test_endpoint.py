@@ -62,6 +62,12 @@ async def test_it_finds_the_model_and_what_the_server_is(tmp_path: Path) -> None
     [
         (500, "boom", "answers HTTP 500: boom; look at the server's log"),
         (401, "{}", "refuses with HTTP 401; set QUANTCASE_API_KEY"),
+        (403, "{}", "refuses with HTTP 403; set QUANTCASE_API_KEY"),
+        (404, "not\nhere", "answers HTTP 404: not here"),
+        (200, "", "names no model"),
+        (200, "null", "names no model"),
+        (200, '{"data": [{"name": "x"}]}', "names no model"),
+        (200, '{"data": "abc"}', "names no model"),
         (200, "<html>", "answers with no JSON"),
         (200, '{"data": []}', "names no model"),
         (200, "[]", "names no model"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,22 @@ async def test_one_that_ignores_term_and_its_child_in_a_session_of_its_own_are_g
     assert not process.alive()
     assert await until(lambda: not alive(child))
     await process.stop(0.3)  # twice does no harm
+
+
+async def test_a_worker_whose_engine_has_crashed_is_ended_too(tmp_path: Path) -> None:
+    """It has a session of its own and init for a parent: neither group nor descent leads to it."""
+    code = """
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        print(child.pid, flush=True)
+        raise SystemExit(1)
+    """
+    process = EngineProcess([sys.executable, "-c", textwrap.dedent(code)], env={}, log_path=tmp_path / "log")
+    assert await until(lambda: not process.alive())
+    child = int((tmp_path / "log").read_text())
+    assert alive(child)
+    await process.stop(0.3)
+    assert await until(lambda: not alive(child))
 
 
 async def test_kill_9_of_the_collector_takes_the_engine_with_it(tmp_path: Path) -> None:
@@ -104,6 +121,19 @@ def test_a_missing_command_is_one_line(tmp_path: Path) -> None:
         EngineProcess(["no-such-engine"], env={}, log_path=tmp_path / "log")
 
 
+@pytest.mark.parametrize(("content", "mode"), [("no program\n", 0o755), ("#!/bin/sh\n", 0o644)])
+def test_a_command_that_cannot_be_run_is_one_line(tmp_path: Path, content: str, mode: int) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(content)
+    engine.chmod(mode)
+    with pytest.raises(QuantcaseError, match="engine cannot be run: "):
+        EngineProcess([str(engine)], env={}, log_path=tmp_path / "log")
+
+
 def test_ports() -> None:
     port = free_port()
     assert port_is_free(port)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", port))
+        s.listen()
+        assert not port_is_free(port)

@@ -61,6 +61,15 @@ async def test_an_engine_that_refuses_the_format_is_unsupported_with_its_own_wor
     assert any("Unknown quantization method" in line for line in e.value.log_tail)
 
 
+async def test_no_room_on_the_card_is_oom(tmp_path: Path) -> None:
+    words = "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`"
+    spec = EngineSpec(name="vllm", command=[sys.executable, "-c", f"import sys; sys.exit({words!r})"])
+    with pytest.raises(StartFailed) as e:
+        await Vllm().start(request(tmp_path, Variant(name="bf16", model="m"), spec, free_port()))
+    assert (e.value.exit_state, e.value.log_tail) == ("oom", [words])
+    assert e.value.argv[3:6] == ["m", "--host", "127.0.0.1"]
+
+
 async def test_a_busy_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

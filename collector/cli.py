@@ -121,6 +121,7 @@ def run(
         profile, wanted = gpus.get(bundle.info.gpu), bundle.study()
     else:
         profile, wanted = _profile_and_study(gpu, study)
+    prepare.check_names(wanted, variants)
     if endpoint:
         wanted = msgspec.structs.replace(wanted, engine=EngineSpec(name="endpoint", url=endpoint))
         if len(wanted.variants) > 1 and len(variants) != 1:

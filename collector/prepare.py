@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from collector.errors import QuantcaseError
+from collector.errors import QuantcaseError, UsageFault
 from collector.gpus import GpuProfile, recognise
 from collector.probes.nvml import Gpus
 from collector.study import Study
 
-__all__ = ["check_gpu", "narrowed", "quick"]
+__all__ = ["check_gpu", "check_names", "narrowed", "quick"]
 
 
 def quick(study: Study) -> Study:
@@ -23,18 +23,23 @@ def quick(study: Study) -> Study:
     return msgspec.structs.replace(study, repeats=1, workloads=workloads, title=f"{study.title} (quick look)")
 
 
+def check_names(study: Study, names: tuple[str, ...]) -> None:
+    """Raises UsageFault when the study has no variant of that name."""
+    known = [v.name for v in study.variants]
+    for name in names:
+        if name not in known:
+            raise UsageFault(f"study {study.id} has no variant {name}", fix=f"it has {', '.join(known)}")
+
+
 def narrowed(study: Study, names: tuple[str, ...]) -> Study:
     """The study with only the named variants, in its own order.
 
     Raises:
-        QuantcaseError: a name is unknown, or the baseline is not among them.
+        UsageFault: a name is unknown, or the baseline is not among them.
     """
-    known = [v.name for v in study.variants]
-    for name in names:
-        if name not in known:
-            raise QuantcaseError(f"study {study.id} has no variant {name}", fix=f"it has {', '.join(known)}")
+    check_names(study, names)
     if study.baseline not in names:
-        raise QuantcaseError(f"the baseline {study.baseline} is not among the variants", fix="name it too")
+        raise UsageFault(f"the baseline {study.baseline} is not among the variants", fix="name it too")
     return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names])
 
 

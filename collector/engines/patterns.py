@@ -32,7 +32,7 @@ def _p(fact: str, regex: str, seen: str, meaning: str) -> Pattern:
 
 _NUMBER = r"([0-9][0-9,]{0,20}(?:\.[0-9]{1,9})?)"
 _KERNEL_NAME = r"([A-Za-z0-9_]{1,80})"
-# The first echo near the line's beginning and no other (atomic): else each repetition would search the rest of its line.
+# The first echo near the line's beginning and no other (atomic): else each repetition would search the whole line.
 _ECHO = r"^(?>.{0,400}?Initializing an? (?:V[01] )?LLM engine)"
 
 VLLM: tuple[Pattern, ...] = (

@@ -16,7 +16,8 @@ from quantcase.pages.view import Options
 from tests.makers import STUDY, make_bundle
 
 HEADINGS = [
-    "Setup", "VRAM", "Chat", "Batch", "Quality", "Cost", "Recommendations", "Methodology", "Next steps", "What I learned",
+    "Setup", "VRAM", "Chat", "Batch", "Quality", "Cost", "Recommendations", "Methodology", "Next steps",
+    "What I learned",
 ]  # fmt: skip
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import xml.etree.ElementTree as ET
+from xml.dom import minidom
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from quantcase.charts import Figure, cost_per_million, latency_by_concurrency, throughput_by_concurrency, vram_by_part
@@ -51,7 +51,7 @@ def marks(figure: Figure) -> int:
 
 def test_charts_are_whole_and_follow_the_page() -> None:
     for figure in all_charts(["bf16", "fp8", "awq"]):
-        ET.fromstring(figure.svg)
+        minidom.parseString(figure.svg)
         assert "var(--qc-series-0)" in figure.svg or figure.name == "vram"
         assert "var(--qc-text)" in figure.svg
         assert not any(colour in figure.svg for colour in SENTINELS)
@@ -78,12 +78,13 @@ def test_the_words_say_who_leads_and_whether_that_is_sure() -> None:
 @pytest.mark.parametrize("loads", [(1,), (4, 8)])
 def test_one_variant_and_one_load_point_will_do(loads: tuple[int, ...]) -> None:
     for figure in all_charts(["only"], loads):
-        ET.fromstring(figure.svg)
+        minidom.parseString(figure.svg)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example("000000000\U00010001Īī\ue1a4")
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20))
 def test_hostile_names_break_nothing(name: str) -> None:
     for figure in all_charts(["bf16", f"<b>&\"'{name}"]):
-        ET.fromstring(figure.svg)
+        minidom.parseString(figure.svg)
         assert "<b>" not in figure.html()

@@ -14,7 +14,8 @@ from quantcase.text import notes_html, number, signed_percent, span, text
 
 HOSTILE = [
     "<script>alert(1)</script>", "**bold** _it_ `code`", "[x](javascript:alert(1))", "{{ 7 * 7 }} {% raw %}",
-    "| a | b |", "# heading", '" onmouseover="x', "--8<-- \"/etc/passwd\"", "![](http://x/y.png)", "{: .cls }", "&lt;b&gt;",
+    "| a | b |", "# heading", '" onmouseover="x', "--8<-- \"/etc/passwd\"", "![](http://x/y.png)", "{: .cls }",
+    "&lt;b&gt;",
 ]  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class Answer:
     kind: Kind
     rule: str
     best: dict[str, Comparison]  # per workload, the variant that gains most throughput at the highest load, if any does
+    tied: dict[str, list[str]]  # per workload, variants whose interval overlaps the best one's: no winner among these
 
 
 def _withheld(case: Case) -> tuple[str, str] | None:
@@ -99,16 +100,19 @@ def answer(case: Case, found: list[Comparison]) -> Answer:
     """The case in one answer."""
     withheld = _withheld(case)
     if withheld:
-        return Answer("none", withheld[0], {})
-    best: dict[str, Comparison] = {}
+        return Answer("none", withheld[0], {}, {})
+    faster: dict[str, list[Comparison]] = {}
     for verdict in verdicts(case, found):
         c = verdict.evidence
-        if c is None or c.kind != "better" or verdict.rule == "kernel":
-            continue
-        if verdict.workload not in best or c.ratio > best[verdict.workload].ratio:
-            best[verdict.workload] = c
+        if c is not None and c.kind == "better" and verdict.rule != "kernel":
+            faster.setdefault(verdict.workload, []).append(c)
+    best = {workload: max(gains, key=lambda c: c.ratio) for workload, gains in faster.items()}
+    tied = {
+        workload: [c.variant for c in faster[workload] if c is not top and c.high >= top.low]
+        for workload, top in best.items()
+    }
     if not best:
-        return Answer("none", "no-gain", {})
+        return Answer("none", "no-gain", {}, {})
     if case.bundle.info.weights == "dummy":
-        return Answer("none", "quality-unknown", best)
-    return Answer("caution", "quality-not-measured", best)
+        return Answer("none", "quality-unknown", best, tied)
+    return Answer("caution", "quality-not-measured", best, tied)

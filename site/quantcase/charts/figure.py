@@ -17,6 +17,9 @@ from quantcase.charts.theme import CONFIG, SENTINELS
 __all__ = ["Figure", "render", "slug"]
 
 
+_BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
+
+
 @dataclass(frozen=True)
 class Figure:
     """A drawn chart. `alt` states its finding in words; `spec` is Vega-Lite, for an interactive view."""
@@ -43,7 +46,9 @@ def slug(*parts: str) -> str:
 def render(spec: dict[str, Any], name: str, alt: str, caption: str) -> Figure:
     """Draw a Vega-Lite spec. `name` must be unique on its page: ids inside the SVG are made from it."""
     whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, **spec}
-    return Figure(name, _follow_page(_draw(json.dumps(whole, sort_keys=True)), name, alt), whole, alt, caption)
+    # Vega cuts long labels between UTF-16 halves, and vl-convert then refuses the text: such characters are drawn as □.
+    drawn = _BEYOND_BMP.sub("□", json.dumps(whole, sort_keys=True, ensure_ascii=False))
+    return Figure(name, _follow_page(_draw(drawn), name, alt), whole, alt, caption)
 
 
 @cache

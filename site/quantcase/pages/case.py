@@ -12,7 +12,15 @@ from quantcase.analysis.points import frame, pick
 from quantcase.catalog import Case
 from quantcase.charts import cost_per_million, latency_by_concurrency, throughput_by_concurrency, vram_by_part
 from quantcase.html import Column, badge, delta, none, table
-from quantcase.pages.findings import headline, key_finding, learned, quality_sentence, verdict_sentence, vram_finding
+from quantcase.pages.findings import (
+    headline,
+    key_finding,
+    leaders,
+    learned,
+    quality_sentence,
+    verdict_sentence,
+    vram_finding,
+)
 from quantcase.pages.view import CaseView, render
 from quantcase.text import notes_html, number, signed_percent, span, text
 
@@ -48,7 +56,7 @@ def _answer(view: CaseView) -> str:
     gains = []
     for workload, c in view.answer.best.items():
         gains.append(
-            f"{text(workload)}: {signed_percent(c.ratio)} tok/s with {text(c.variant)} {delta(c).split(' ', 2)[2]}"
+            f"{text(workload)}: {signed_percent(c.ratio)} tok/s with {leaders(view, workload)} {delta(c).split(' ', 2)[2]}"
         )
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))
@@ -224,7 +232,7 @@ def _workloads(view: CaseView, *, batch: bool) -> str:
 
 def _load_table(view: CaseView, workload: str) -> str:
     names = [
-        "Load",
+        "Conc.",
         "Variant",
         "Throughput (tok/s)",
         "Δ",
@@ -249,8 +257,8 @@ def _load_table(view: CaseView, workload: str) -> str:
             base = variant == view.case.baseline
             rows.append(
                 [
-                    f"concurrency {concurrency}",
-                    text(variant),
+                    str(concurrency),
+                    f'<span class="qc-name">{text(variant)}</span>',
                     span(speed.value, speed.low, speed.high, 4) if speed else "–",
                     "baseline" if base else delta(view.comparison(variant, workload, load, "throughput_tok_s")),
                     *(
@@ -261,7 +269,10 @@ def _load_table(view: CaseView, workload: str) -> str:
                     number(next((p.n for p in shown.values() if p), None), 6),
                 ]
             )
-    caption = "Throughput with its 95 % interval over repeats. n: requests that ended well, all repeats together."
+    caption = (
+        "Conc.: requests in flight. Throughput with its 95 % interval over repeats. n: requests that ended well, all "
+        "repeats together."
+    )
     return table(f"load-{text(workload)}", columns, rows, caption)
 
 

@@ -6,7 +6,7 @@ from quantcase.analysis.verdict import Verdict
 from quantcase.pages.view import CaseView
 from quantcase.text import number, signed_percent, text
 
-__all__ = ["headline", "key_finding", "learned", "quality_sentence", "vram_finding"]
+__all__ = ["headline", "key_finding", "leaders", "learned", "quality_sentence", "vram_finding"]
 
 
 def headline(view: CaseView) -> str:
@@ -21,12 +21,20 @@ def headline(view: CaseView) -> str:
     if not found.best:
         return "No: at the highest load no variant is faster than the baseline beyond the noise."
     gains = "; ".join(
-        f"{text(c.workload)}: {text(c.variant)} {signed_percent(c.ratio)} throughput at concurrency {c.concurrency}"
+        f"{text(c.workload)}: {leaders(view, c.workload)} {signed_percent(c.ratio)} throughput at concurrency "
+        f"{c.concurrency}"
         for c in found.best.values()
     )
     if case.bundle.info.weights == "dummy":
         return f"Speed says yes, quality is not measured. {gains}."
     return f"Yes, if its quality holds: measure that before it ships. {gains}."
+
+
+def leaders(view: CaseView, workload: str) -> str:
+    """The fastest variant, with those that it cannot be told from."""
+    best, tied = view.answer.best[workload], view.answer.tied[workload]
+    words = text(best.variant)
+    return f"{words} (no winner over {', '.join(text(t) for t in tied)})" if tied else words
 
 
 def key_finding(view: CaseView, workload: str) -> str:

@@ -43,10 +43,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
 
 
-def collect(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def collect(*arguments: object, cwd: Path | None = None, timeout: float = 200) -> subprocess.CompletedProcess[str]:
     """Run to the end."""
     command = [*COLLECT, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment(), cwd=cwd, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment(), cwd=cwd, check=False
+    )
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

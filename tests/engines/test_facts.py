@@ -284,7 +284,8 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
 
 PIECES = st.sampled_from(
     "Initializing a V1 LLM engine (v |quantization=|version |Using |Selected | for |GPTQMarlinLinearMethod|"
-    "Model loading took | GiB| and | seconds|KV cache size: | tokens|1,|,|.|9|\n|\r|\x1b[0m|print_info: file size = |MiB (|BPW)|█ |"
+    "Model loading took | GiB| and | seconds|KV cache size: | tokens|1,|,|.|9|\n|\r|\x1b[0m|"
+    "print_info: file size = |MiB (|BPW)|█ |"
     "Graph capturing finished in | secs, took |Maximum concurrency for |x".split("|")
 )
 

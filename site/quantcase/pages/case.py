@@ -56,7 +56,8 @@ def _answer(view: CaseView) -> str:
     gains = []
     for workload, c in view.answer.best.items():
         gains.append(
-            f"{text(workload)}: {signed_percent(c.ratio)} tok/s with {leaders(view, workload)} {delta(c).split(' ', 2)[2]}"
+            f"{text(workload)}: {signed_percent(c.ratio)} tok/s with {leaders(view, workload)} "
+            f"{delta(c).split(' ', 2)[2]}"
         )
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))

@@ -1,0 +1,95 @@
+"""The built site in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A page that must load without a console error and without asking another host."""
+    context = browser.new_context(**options)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on(
+        "request", lambda r: problems.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:")) else None
+    )
+    page.goto(url, wait_until="load")
+    yield page
+    assert problems == []
+    context.close()
+
+
+def test_home_answers_and_leads_to_the_case(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, url) as page:
+        assert page.locator(".qc-card").first.is_visible()
+        assert "throughput" in page.locator(".qc-answer").first.inner_text()
+        page.locator(".qc-card h3 a").first.click()
+        page.wait_for_url(f"**/cases/{case}/")
+        assert page.locator("h1").is_visible()
+
+
+def test_the_case_shows_charts_and_switches_to_dark(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/", color_scheme="light") as page:
+        chart = page.locator("figure.qc-figure svg").first
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        assert box is not None
+        assert box["width"] > 300
+        assert box["height"] > 100
+        assert page.locator("figure.qc-figure svg path").count() > 20
+        label = page.locator("figure.qc-figure svg text").first
+        colour = "e => getComputedStyle(e).fill"
+        light, paper = label.evaluate(colour), page.evaluate("getComputedStyle(document.body).backgroundColor")
+        for _ in range(3):
+            if page.locator("body[data-md-color-scheme=slate]").count():
+                break
+            page.locator("form[data-md-component=palette] label:not([hidden])").click()
+        assert page.locator("body[data-md-color-scheme=slate]").count() == 1
+        assert label.evaluate(colour) != light
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+
+
+def test_tables_sort_and_the_page_fits_a_phone(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/", viewport={"width": 390, "height": 844}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        head = page.locator("#table-vram thead th").nth(1)
+        head.click()
+        cells = page.locator("#table-vram tbody tr td:nth-child(2)").all_inner_texts()
+        numbers = [float(c) for c in cells]
+        assert numbers == sorted(numbers, reverse=True)
+
+
+def test_everything_shows_without_javascript(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/", java_script_enabled=False) as page:
+        assert page.locator("figure.qc-figure svg").first.is_visible()
+        assert page.locator("#table-vram").is_visible()
+
+
+@pytest.mark.parametrize("path", ["methodology/", "offers/quantization-health-check/", "costs/", "guide/commands/"])
+def test_every_other_page_opens_cleanly(browser: Browser, site: tuple[str, str], path: str) -> None:
+    with opened(browser, f"{site[0]}/{path}") as page:
+        assert page.locator("h1").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_it_prints(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/") as page:
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        page.emulate_media(media="print")
+        assert not page.locator(".md-header").is_visible()
+        assert page.locator("figure.qc-figure svg").first.is_visible()

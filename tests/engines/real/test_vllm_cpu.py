@@ -30,7 +30,8 @@ vocabulary = 1000
 [engine]
 name = "vllm"
 command = ["{venv}/bin/vllm", "serve"]
-args = ["--dtype", "bfloat16", "--kv-cache-memory-bytes", "64M", "--distributed-executor-backend", "uni", "--enforce-eager"]
+args = ["--dtype", "bfloat16", "--kv-cache-memory-bytes", "64M", "--distributed-executor-backend", "uni",
+  "--enforce-eager"]
 [engine.env]
 VLLM_ENABLE_V1_MULTIPROCESSING = "0"
 HF_HUB_OFFLINE = "1"

@@ -42,13 +42,24 @@ class _Group(click.Group):
             if entry.name == cmd_name:
                 try:
                     command = entry.load()
-                except ImportError as e:
-                    raise QuantcaseError(
-                        f"`collect {cmd_name}` needs the site's packages ({e.name} is missing)",
-                        fix="pip install 'quantcase[site]'",
-                    ) from None
+                except (
+                    ImportError
+                ) as e:  # the collector alone is installed: the command is listed, and says what it needs
+                    return _missing(cmd_name, e.name or "a package")
                 return command if isinstance(command, click.Command) else None
         return None
+
+
+def _missing(name: str, package: str) -> click.Command:
+    """Stands for a command whose packages are not installed."""
+
+    def complain(**_: object) -> None:
+        raise QuantcaseError(
+            f"`collect {name}` needs the site's packages ({package} is missing)", fix="pip install 'quantcase[site]'"
+        )
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=complain, context_settings=settings, short_help="Needs the extra `site`.")
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -164,3 +165,15 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     ran = collect("show", tmp_path)
     assert ran.returncode == 1
     assert "is not a result bundle" in one_line(ran.stderr)
+
+
+def test_a_collector_without_the_site_lists_its_commands_and_says_what_is_missing() -> None:
+    code = "import sys; sys.modules['pandas'] = None; from collector.cli import main; main(sys.argv[1:])"
+    helped = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert helped.returncode == 0, helped.stderr
+    assert "site" in helped.stdout
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "site", "--out", "x"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert "pip install 'quantcase[site]'" in one_line(ran.stderr)

@@ -43,7 +43,7 @@ def weights() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
-        return (rng.standard_normal((rows, columns)) / columns**0.5).astype(np.float16)
+        return np.asarray(rng.standard_normal((rows, columns)) / columns**0.5, dtype=np.float16)
 
     one = np.ones(HIDDEN, np.float16)
     kv = KV_HEADS * HIDDEN // HEADS

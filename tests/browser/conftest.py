@@ -49,9 +49,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium. In CI a missing one is a failure; for a person without one it is a skip that says so."""
+    """The system's Chromium. In CI a missing one is a failure; for a person without one it is a skip that says so.
+
+    Ends with its module: Playwright's loop must not be running when asyncio tests begin.
+    """
     path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if path is None:
         if os.environ.get("CI") == "true":

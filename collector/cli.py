@@ -158,22 +158,24 @@ def run(
     outcome = _run_until_stopped(work)
     for line in outcome.log_tail:
         click.echo(f"  log: {line}", err=True)
+    problems = "; ".join(f"{name}: {why}" for name, why in outcome.failed.items())
+    again = f"go on with: collect run --resume {outcome.folder}"
     if outcome.status == "complete":
         _out.print(f"\nbundle complete: {outcome.folder}", markup=False, soft_wrap=True)
+        if problems:
+            _out.print(f"not measured, and recorded as such: {problems}", markup=False, soft_wrap=True)
         _out.print(f"next: collect show {outcome.folder}; mkdocs build", markup=False, soft_wrap=True)
-    if outcome.failed:
-        names = "; ".join(f"{name}: {why}" for name, why in outcome.failed.items())
-        raise QuantcaseError(f"failed: {names}", fix=f"the bundle is {outcome.folder}")
-    if outcome.status != "complete":
-        raise QuantcaseError("not finished", fix=f"go on with: collect run --resume {outcome.folder}")
+    elif problems:
+        raise QuantcaseError(f"failed: {problems}", fix=again)
+    else:
+        raise QuantcaseError("not finished", fix=again)
 
 
 def _run_until_stopped(work: Any) -> Any:
     """Run it; Ctrl-C and TERM end the engine, close the bundle, and say how to go on."""
-    from collector.progress import View
 
     async def guarded() -> Any:
-        task = asyncio.ensure_future(work.execute(View, _out))
+        task = asyncio.ensure_future(work.execute(_out))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await task

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from rich.console import Console
 
 from collector.bundle import manifest as manifests
 from collector.bundle.schema import Environment, Status, VariantRow, rounded
@@ -95,8 +96,8 @@ class Run:
         self._longest_start_s = 0.0
         self._longest_s: defaultdict[tuple[str, int], float] = defaultdict(float)
 
-    async def execute(self, make_view: type[View] | None, console: object) -> Outcome:
-        """Measure everything that is not done yet.
+    async def execute(self, console: Console) -> Outcome:
+        """Measure everything that is not done yet, with progress on `console`.
 
         Raises:
             QuantcaseError: nothing could be started at all; no bundle is left behind then.
@@ -114,7 +115,7 @@ class Run:
         planned = self._writer.manifest.quantcase.cells_planned
         status: Status = "interrupted"
         try:
-            with View(console, planned, len(self._writer.cells)) as view:  # type: ignore[arg-type]
+            with View(console, planned, len(self._writer.cells)) as view:
                 self._view = view
                 view.say(f"bundle {self._writer.folder}")
                 with tempfile.TemporaryDirectory(prefix="quantcase-") as work:
@@ -159,7 +160,9 @@ class Run:
     def _status(self) -> Status:
         done = self._repeats_done()
         wanted = [(v.name, w.name, f"c{c}") for v in self.study.variants for w, c in self.study.cells()]
-        ended = {v.variant for v in self._writer.variants if v.exit_state != "ok"}
+        # A format that the engine or the card cannot do is a finding; a crash is not, and a resumed run tries it again.
+        last = {v.variant: v.exit_state for v in self._writer.variants}
+        ended = {name for name, state in last.items() if state in ("oom", "unsupported")}
         if not done or self.study.baseline in self._failed:
             return "failed"
         whole = all(done[key] >= self.study.repeats or key[0] in ended for key in wanted)

@@ -41,7 +41,8 @@ class Replay:
             "--port",
             str(request.port),
         ]
-        process = EngineProcess(argv, env=request.spec.env, log_path=request.log_path)
+        env = {**request.spec.env, **request.variant.env}
+        process = EngineProcess(argv, env=env, log_path=request.log_path)
         await process.wait_healthy(
             f"http://127.0.0.1:{request.port}/health", request.port, request.spec.start_timeout_s
         )

@@ -130,3 +130,26 @@ def test_only_so_many_minutes(study_file: Path, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "--resume" in ran.stderr
     assert [f.level for f in check(bundle_in(out))] == ["interrupted"]
+
+
+def test_a_variant_that_crashes_is_tried_again_by_resume_and_the_others_are_kept(
+    study_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    text = study_file.read_text()
+    # One variant's engine is told to end at once, by its own environment; the other is measured.
+    broken = text.replace('model = "x/y-awq"', 'model = "x/y-awq"\nenv = { PYTHONHOME = "/nowhere" }')
+    study_file.write_text(broken)
+    ran = collect("run", study_file, "--gpu", "demo", "--out", out)
+    assert ran.returncode == 1
+    folder = bundle_in(out)
+    assert f"collect run --resume {folder}" in ran.stderr
+    assert [v.exit_state for v in open_bundle(folder).variants()] == ["ok", "crash"]
+    assert len(open_bundle(folder).cells()) == 4
+    (folder / "study.toml").write_text((folder / "study.toml").read_text().replace('PYTHONHOME = "/nowhere"', ""))
+    resumed = collect("run", "--resume", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [(v.variant, v.start, v.exit_state) for v in open_bundle(folder).variants()] == [
+        ("bf16", 1, "ok"), ("awq", 1, "crash"), ("awq", 2, "ok"),
+    ]  # fmt: skip
+    assert check(folder) == []

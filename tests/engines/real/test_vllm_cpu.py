@@ -71,6 +71,8 @@ def test_one_run_measures_what_vllm_serves_and_keeps_what_it_refuses(tmp_path: P
     blocks = [f'[[variants]]\nname = "{n}"\n{text.format(models=models)}' for n, text in VARIANTS.items()]
     (tmp_path / "s.toml").write_text(STUDY.format(venv=VENV, variants="\n".join(blocks)))
     ran = collect("run", tmp_path / "s.toml", "--gpu", "cpu", "--out", tmp_path / "out", timeout=500)
+    assert ran.returncode == 0, ran.stderr
+    assert "not measured, and recorded as such: bnb" in ran.stdout
     (folder,) = (tmp_path / "out").iterdir()
     bundle = open_bundle(folder)
     rows = {v.variant: v for v in bundle.variants()}

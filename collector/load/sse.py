@@ -32,6 +32,12 @@ def split_events(reads: Iterable[tuple[float, bytes]]) -> list[Event]:
     skip_lf = False  # the last read ended in CR: an LF at the start of the next belongs to it
     now = 0.0
     for now, piece in reads:
+        # Nearly every read is one whole event of one line: take it without splitting.
+        alone = not line and not data and piece.find(b"\n") == len(piece) - 2
+        if alone and piece.startswith(b"data: ") and piece.endswith(b"\n\n") and b"\r" not in piece:
+            events.append(Event(now, piece[6:-2]))
+            skip_lf = False
+            continue
         if skip_lf and piece.startswith(b"\n"):
             piece = piece[1:]
             skip_lf = False

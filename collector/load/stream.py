@@ -46,6 +46,45 @@ class Outcome(Struct, kw_only=True):
         return [b - a for a, b in zip(self.content_ms, self.content_ms[1:], strict=False)]
 
 
+class _Delta(Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(Struct):
+    choices: list[_Choice]
+    usage: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+def _plain_content(data: bytes) -> str:
+    """The text of a chunk that holds text and nothing else; empty for any other, which is then read with all care.
+
+    Nearly every chunk is such a one, and decoding to typed fields costs half of what a dictionary does.
+    """
+    try:
+        chunk = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    if chunk.usage is not None or chunk.error is not None or len(chunk.choices) != 1:
+        return ""
+    choice = chunk.choices[0]
+    delta = choice.delta
+    if choice.finish_reason is not None or (delta is not None and (delta.reasoning_content or delta.reasoning)):
+        return ""
+    return (delta.content if delta is not None else choice.text) or ""
+
+
 def read_exchange(exchange: Exchange) -> Outcome:
     """Take an exchange apart. Never raises: what is wrong with it stands in `status` and `error`."""
     reply = take_apart(exchange)
@@ -65,6 +104,11 @@ def read_exchange(exchange: Exchange) -> Outcome:
             out.first_chunk_ms = at_ms
         if event.data.strip() == b"[DONE]":
             done = True
+            continue
+        text = _plain_content(event.data)
+        if text:
+            pieces.append(text)
+            out.content_ms.append(at_ms)
             continue
         try:
             chunk = msgspec.json.decode(event.data)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from collector.bundle.manifest import resources, write
 from collector.bundle.read import open_bundle
 from collector.study import loads
 from quantcase.build import Output, generate
@@ -141,3 +142,20 @@ def test_no_price_no_batch_no_notes_are_honest_sentences(tmp_path: Path) -> None
 
 def test_nothing_at_all_is_a_page_too(tmp_path: Path) -> None:
     assert "no result bundle yet" in text(build(tmp_path), "index.md")
+
+
+def test_where_the_client_was_the_limit_no_verdict_is_given(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path, weights="real")
+    path = folder / "client.json"
+    client = json.loads(path.read_text())
+    for cell in client["cells"]:
+        if cell["workload"] == "chat" and cell["load"] == "c16":
+            cell["loop_lag_ms_p99"] = 9.0
+    path.write_text(json.dumps(client))
+    bundle = open_bundle(folder)
+    bundle.manifest.resources = resources(folder)
+    write(folder, bundle.manifest)
+    page = text(build(tmp_path), f"cases/{folder.name}/index.md")
+    assert "the client was the limit at the highest load" in page.replace("&#45;", "-")
+    assert "client&#45;limited" in page
+    assert "bf16 chat c16" in page

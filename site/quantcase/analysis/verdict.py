@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantcase.analysis.compare import Comparison
+from quantcase.analysis.trust import trust
 from quantcase.catalog import Case
 
 __all__ = ["Answer", "Verdict", "answer", "verdicts"]
@@ -76,6 +77,9 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
     if not mine:
         return Verdict(variant, workload, "none", "not-measured", "not measured yet")
     top = max(mine, key=lambda c: c.concurrency)
+    limited = trust(case).limited
+    if {(variant, workload, top.load), (case.baseline, workload, top.load)} & limited:
+        return Verdict(variant, workload, "none", "client-limited", "the client was the limit at the highest load", top)
     if row.method != "none" and row.kernel_class in ("fallback", "unknown"):
         return Verdict(variant, workload, "caution", "kernel", f"its kernel path is {row.kernel_class}", top)
     if top.kind == "worse":
@@ -104,7 +108,7 @@ def answer(case: Case, found: list[Comparison]) -> Answer:
     faster: dict[str, list[Comparison]] = {}
     for verdict in verdicts(case, found):
         c = verdict.evidence
-        if c is not None and c.kind == "better" and verdict.rule != "kernel":
+        if c is not None and c.kind == "better" and verdict.rule not in ("kernel", "client-limited"):
             faster.setdefault(verdict.workload, []).append(c)
     best = {workload: max(gains, key=lambda c: c.ratio) for workload, gains in faster.items()}
     tied = {

@@ -9,6 +9,7 @@ from quantcase.analysis.compare import Comparison
 from quantcase.analysis.cost import saving, usd_per_requests
 from quantcase.analysis.memory import vram
 from quantcase.analysis.points import frame, pick
+from quantcase.analysis.trust import trust
 from quantcase.catalog import Case
 from quantcase.charts import cost_per_million, latency_by_concurrency, throughput_by_concurrency, vram_by_part
 from quantcase.html import Column, badge, delta, none, table
@@ -44,7 +45,7 @@ def page(view: CaseView) -> str:
         quality=none(quality_sentence(view)),
         cost=_cost(view),
         recommendations=_recommendations(view),
-        methodology=_methodology(view),
+        methodology=_methodology(view) + "\n\n" + _trust(case),
         next_steps=_next_steps(case),
         learned=_learned(view),
     )
@@ -372,6 +373,21 @@ def _methodology(view: CaseView) -> str:
         "this case, and how to run it again: [data](data/index.md). Each figure with its interval and source: "
         "[case.json](case.json)."
     )
+
+
+def _trust(case: Case) -> str:
+    """What the client saw of itself: the reader judges the instrument first."""
+    seen = trust(case)
+    if not seen.repeats:
+        return none("The client left no record of itself in this bundle.")
+    limited = ", ".join(f"{text(v)} {text(w)} {text(load)}" for v, w, load in sorted(seen.limited)) or "none"
+    rows = [
+        ["Latest wake-up of the client's event loop, p99 of the worst repeat", f"{number(seen.lag_ms_p99)} ms"],
+        ["Busiest client, share of one core", f"{number(seen.cpu_pct)} %"],
+        ["Most tokens in a chunk, mean of a repeat", number(seen.tokens_per_chunk, 4)],
+        ["Load points at which the client was the limit", limited],
+    ]
+    return "### Can the client be trusted?\n\n" + table("client", [Column("What"), Column("Seen")], rows)
 
 
 def _next_steps(case: Case) -> str:

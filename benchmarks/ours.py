@@ -15,7 +15,7 @@ import uvloop  # noqa: E402
 
 from collector.load.measure import Client, Measured  # noqa: E402
 from collector.load.prompts import Calibration, PromptMaker  # noqa: E402
-from collector.study import EngineSpec, Study, Variant, Workload  # noqa: E402
+from collector.study import EngineSpec, Load, Study, Variant, Workload  # noqa:E402
 
 TOKENS = 128
 
@@ -49,9 +49,11 @@ async def measure(url: str, streams: int, rounds: int) -> Measured:
     client, maker = Client(url, "truth"), PromptMaker(asked, Calibration(0.0, 1.0))
     workload = asked.workloads[0]
     short = msgspec.structs.replace(workload, requests_per_stream=2)
-    await client.repeat(maker, short, streams, variant="truth", start=1, repeat=1, zero=0.0, prompts_of=1)
+    await client.repeat(maker, short, Load.closed(streams), variant="truth", start=1, repeat=1, zero=0.0, prompts_of=1)
     begun = cpu_s()
-    got = await client.repeat(maker, workload, streams, variant="truth", start=1, repeat=2, zero=0.0, prompts_of=2)
+    got = await client.repeat(
+        maker, workload, Load.closed(streams), variant="truth", start=1, repeat=2, zero=0.0, prompts_of=2
+    )
     tokens = sum(r.output_tokens or 0 for r in got.requests)
     sys.stdout.write(
         json.dumps(

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from collector import shapes
 from collector.gpus import GpuProfile
-from collector.study import Price, Study, Variant, Workload
+from collector.study import Load, Price, Study, Variant, Workload
 
 __all__ = ["Estimate", "Plan", "VariantPlan", "Verdict", "for_profile", "gates", "plan", "plan_table"]
 
@@ -27,6 +27,7 @@ _BLOCK_TOKENS = 16  # KV is handed out in blocks of this many tokens (vLLM's def
 _CONTEXT_GIB = 0.75  # CUDA context and what is not torch's: 0.5 to 1.0
 _GRAPHS_GIB = 0.9  # captured graphs: 0.3 to 1.5
 _SPREAD = 0.3
+_OPEN_LOOP_SLACK = 1.2
 _ENGINE_START_S = (40.0, 120.0, 300.0)  # low: seen on an H200 without weights to read (vLLM 0.26)
 
 
@@ -133,9 +134,9 @@ def plan(study: Study, profile: GpuProfile, *, memory_gib: float | None = None) 
         memory_gib=memory,
         utilisation=settings.utilisation,
         budget_gib=None if memory is None else memory * settings.utilisation,
-        load_points=[f"{w.name} c{c}" for w, c in cells],
-        cells=len(cells) * len(study.variants) * study.repeats,
-        requests=sum(w.requests(c) for w, c in cells) * study.repeats * len(study.variants),
+        load_points=[f"{w.name} {load.name}" for w, load in cells],
+        cells=len(cells) * len(study.variants) * study.repeats * study.starts,
+        requests=sum(w.requests(load) for w, load in cells) * study.repeats * study.starts * len(study.variants),
         variants=variants,
         minutes=minutes,
         cost_usd=minutes.times(study.price.usd_per_hour / 60) if minutes and study.price else None,
@@ -241,7 +242,11 @@ def _memory(
     result.activations_gib = (activations + logits) / GIB
     result.graphs_gib = 0.0 if settings.eager else _GRAPHS_GIB
     result.context_gib = _CONTEXT_GIB
-    heaviest = max(min(c, settings.max_num_seqs) * _blocks(w.input_tokens + w.output_tokens) for w, c in study.cells())
+    heaviest = max(
+        min(load.concurrency or settings.max_num_seqs, settings.max_num_seqs)
+        * _blocks(w.input_tokens + w.output_tokens)
+        for w, load in study.cells()
+    )
     result.kv_gib = heaviest * kv / GIB
     one_request = _blocks(study.context_tokens) * kv / GIB
     overhead = result.activations_gib + result.graphs_gib + result.context_gib
@@ -289,10 +294,15 @@ def _minutes(
             getattr(bound, which) for bound in (_ETA_MEMORY, _ETA_COMPUTE, _STEP_EAGER_S if settings.eager else _STEP_S)
         )
         seconds.append(
-            start
-            + sum(
-                _cell_seconds(study, w, c, shape, streamed, kv, memory * bandwidth, compute * tflops * 1e12, step)
-                for w, c in study.cells()
+            study.starts
+            * (
+                start
+                + sum(
+                    _cell_seconds(
+                        study, w, load, shape, streamed, kv, memory * bandwidth, compute * tflops * 1e12, step
+                    )
+                    for w, load in study.cells()
+                )
             )
         )
     return Estimate(*seconds).times(1 / 60)
@@ -312,7 +322,7 @@ def _compute_tflops(variant: Variant, profile: GpuProfile) -> float | None:
 def _cell_seconds(
     study: Study,
     w: Workload,
-    concurrency: int,
+    load: Load,
     shape: shapes.ModelShape,
     streamed: float,
     kv: float,
@@ -323,13 +333,16 @@ def _cell_seconds(
     """All repeats of one load point with their warm-up: waves of `concurrency` requests, each wave one decode of the
     whole batch after a prefill of each.
     """
+    if load.concurrency is None:  # requests arrive by a clock; the warm-up and the last answers come on top
+        return study.repeats * w.duration_s * _OPEN_LOOP_SLACK
+    concurrency = load.concurrency
     parameters = shape.parameters - shape.embedding_parameters
     context = w.input_tokens + w.output_tokens / 2
     decode = max((streamed + concurrency * context * kv) / bandwidth, 2 * parameters * concurrency / flops) + step
     attention = 2 * shape.num_hidden_layers * shape.num_attention_heads * shape.head_dim * w.input_tokens**2
     prefill = max((2 * parameters * w.input_tokens + attention) / flops, streamed / bandwidth) + step
     wave = w.output_tokens * decode + concurrency * prefill
-    waves = study.repeats * math.ceil(w.requests(concurrency) / concurrency) + w.warmup_requests
+    waves = study.repeats * math.ceil(w.requests(load) / concurrency) + w.warmup_requests
     return waves * wave
 
 

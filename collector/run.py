@@ -35,7 +35,7 @@ from collector.probes.nvml import Gpus
 from collector.probes.redact import redact, redact_argv
 from collector.probes.sampler import Sampler
 from collector.progress import View
-from collector.study import Price, Study, Variant, Workload
+from collector.study import Load, Price, Study, Variant, Workload
 
 __all__ = ["Outcome", "Run"]
 
@@ -94,7 +94,7 @@ class Run:
         self._warned: set[str] = set()
         self._log_tail: list[str] = []
         self._longest_start_s = 0.0
-        self._longest_s: defaultdict[tuple[str, int], float] = defaultdict(float)
+        self._longest_s: defaultdict[tuple[str, str], float] = defaultdict(float)
 
     async def execute(self, console: Console) -> Outcome:
         """Measure everything that is not done yet, with progress on `console`.
@@ -159,7 +159,7 @@ class Run:
 
     def _status(self) -> Status:
         done = self._repeats_done()
-        wanted = [(v.name, w.name, f"c{c}") for v in self.study.variants for w, c in self.study.cells()]
+        wanted = [(v.name, w.name, load.name) for v in self.study.variants for w, load in self.study.cells()]
         # A format that the engine or the card cannot do is a finding; a crash is not, and a resumed run tries it again.
         last = {v.variant: v.exit_state for v in self._writer.variants}
         ended = {name for name, state in last.items() if state in ("oom", "unsupported")}
@@ -186,14 +186,14 @@ class Run:
             self._view.say(f"variant {number} of {len(self.study.variants)}: {variant.name} (server start {start})")
             await self._one_start(engine, variant, start, todo, work)
 
-    def _todo(self, variant: Variant) -> list[tuple[Workload, int, int]]:
-        """(workload, concurrency, repeats still missing) of a variant."""
+    def _todo(self, variant: Variant) -> list[tuple[Workload, Load, int]]:
+        """(workload, load, repeats still missing) of a variant."""
         done = self._repeats_done()
-        missing = [(w, c, self.study.repeats - done[(variant.name, w.name, f"c{c}")]) for w, c in self.study.cells()]
+        missing = [(w, x, self.study.repeats - done[(variant.name, w.name, x.name)]) for w, x in self.study.cells()]
         return [m for m in missing if m[2] > 0]
 
     async def _one_start(
-        self, engine: Engine, variant: Variant, start: int, todo: list[tuple[Workload, int, int]], work: Path
+        self, engine: Engine, variant: Variant, start: int, todo: list[tuple[Workload, Load, int]], work: Path
     ) -> None:
         """One life of the server: its row is in variants.csv whatever happens to it."""
         row = first_row(variant, start, engine.name)
@@ -280,7 +280,7 @@ class Run:
     # -- measuring -----------------------------------------------------------------------------------------------
 
     async def _measure(
-        self, server: Server, variant: Variant, row: VariantRow, start: int, todo: list[tuple[Workload, int, int]]
+        self, server: Server, variant: Variant, row: VariantRow, start: int, todo: list[tuple[Workload, Load, int]]
     ) -> None:
         extra = getattr(server, "extra_body", None)
         client = Client(server.base_url, server.model, extra_body=extra, api_key=self._api_key)
@@ -298,32 +298,32 @@ class Run:
                     url, self._writer.add_engine_metrics, variant=variant.name, start=start, clock=self._now
                 )
                 await stack.enter_async_context(scraper)
-            warmed: set[tuple[str, int]] = set()
+            warmed: set[tuple[str, str]] = set()
             # Repeats outside, cells inside: slow drift (heat, neighbours) falls on all cells alike.
             for repeat in range(1, self.study.repeats + 1):
-                for workload, concurrency, missing in todo:
+                for workload, load, missing in todo:
                     if repeat <= missing:
-                        place = (variant.name, start, workload, concurrency, repeat)
+                        place = (variant.name, start, workload, load, repeat)
                         await self._one_repeat(client, maker, place, warmed, server)
 
     async def _one_repeat(
         self,
         client: Client,
         maker: PromptMaker,
-        place: tuple[str, int, Workload, int, int],
-        warmed: set[tuple[str, int]],
+        place: tuple[str, int, Workload, Load, int],
+        warmed: set[tuple[str, str]],
         server: Server,
     ) -> None:
-        name, start, workload, concurrency, repeat = place
-        cell = (workload.name, concurrency)
+        name, start, workload, load, repeat = place
+        cell = (workload.name, load.name)
         self._keep_to_time(self._longest_s[cell])
         if cell not in warmed:
-            self._view.now(f"{name} {workload.name} c{concurrency}: warming up")
-            bad = await client.warm_up(maker, workload, concurrency)
+            self._view.now(f"{name} {workload.name} {load.name}: warming up")
+            bad = await client.warm_up(maker, workload, load)
             if bad is not None and not server.alive():
                 raise QuantcaseError(f"{name}: the engine died while warming up", fix="see the engine's log")
             warmed.add(cell)
-        self._view.now(f"{name} {workload.name} c{concurrency}: repeat {repeat}")
+        self._view.now(f"{name} {workload.name} {load.name}: repeat {repeat}")
         began = time.monotonic()
         # Prompts of a second server start differ from those of the first: repeats already done are not asked again.
         number = repeat + self.study.repeats * (start - 1)
@@ -331,7 +331,7 @@ class Run:
             measured = await client.repeat(
                 maker,
                 workload,
-                concurrency,
+                load,
                 variant=name,
                 start=start,
                 repeat=repeat,
@@ -342,11 +342,10 @@ class Run:
             raise QuantcaseError(f"{name}: cannot connect: {e.strerror or e}", fix="see the engine's log") from None
         self._longest_s[cell] = max(self._longest_s[cell], time.monotonic() - began)
         if not server.alive():
-            raise QuantcaseError(f"{name}: the engine died during {workload.name} c{concurrency}", fix="see its log")
+            raise QuantcaseError(f"{name}: the engine died during {workload.name} {load.name}", fix="see its log")
         if measured.cell.ok == 0:
             raise QuantcaseError(
-                f"{name}: all {measured.cell.n} requests of {workload.name} c{concurrency} failed: "
-                f"{measured.first_error}",
+                f"{name}: all {measured.cell.n} requests of {workload.name} {load.name} failed: {measured.first_error}",
                 fix="see the engine's log",
             )
         self._writer.client.cells.append(measured.client)

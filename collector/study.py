@@ -19,7 +19,19 @@ from msgspec import Meta, Struct, field
 
 from collector.errors import UsageFault
 
-__all__ = ["EngineSpec", "Price", "Prompts", "Study", "Variant", "Workload", "dumps", "load", "loads", "ready_studies"]
+__all__ = [
+    "EngineSpec",
+    "Load",
+    "Price",
+    "Prompts",
+    "Study",
+    "Variant",
+    "Workload",
+    "dumps",
+    "load",
+    "loads",
+    "ready_studies",
+]
 
 EngineName = Literal["vllm", "llamacpp", "endpoint", "replay"]
 Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
@@ -60,26 +72,94 @@ class Variant(Struct, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
 
+class Load(Struct, frozen=True):
+    """One load point: `c16` holds 16 requests in flight, `r2.5` lets 2.5 requests a second arrive."""
+
+    name: str
+    concurrency: int | None = None  # closed loop
+    rate: float | None = None  # open loop: requests per second; of a ramp the rate at its end
+
+    @classmethod
+    def closed(cls, concurrency: int) -> Load:
+        return cls(f"c{concurrency}", concurrency=concurrency)
+
+    @classmethod
+    def open(cls, rate: float) -> Load:
+        """Rates are kept to four significant digits, so that a name and its rate are the same."""
+        kept = float(f"{rate:.4g}")
+        return cls(f"r{kept:g}", rate=kept)
+
+    @classmethod
+    def of(cls, name: str) -> Load | None:
+        """The load point of a name in a bundle; None for a name of no known kind."""
+        if match := re.fullmatch(r"c(\d+)", name):
+            return cls(name, concurrency=int(match[1]))
+        if match := re.fullmatch(r"(?:r|ramp[0-9.]+-)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name):
+            return cls(name, rate=float(match[1]))
+        return cls(name) if name == "trace" else None
+
+    @property
+    def amount(self) -> float:
+        """What load points are ordered by: requests in flight, or requests per second."""
+        return float(self.concurrency or self.rate or 0)
+
+    @property
+    def words(self) -> str:
+        """The load point in words."""
+        if self.concurrency is not None:
+            return f"concurrency {self.concurrency}"
+        if self.name.startswith("ramp"):
+            return f"a ramp of {self.name[4:].replace('-', ' to ')} requests/s"
+        return f"{self.rate:g} requests/s" if self.rate is not None else "the trace"
+
+
 class Workload(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Prompts, output length and a closed loop at fixed concurrencies."""
+    """Prompts, output length and a schedule: a closed loop at fixed concurrencies, or arrivals by a clock."""
 
     name: Slug
     title: str = ""
     api: Literal["chat", "completions"] = "chat"
     input_tokens: Annotated[int, Meta(ge=1)]  # aimed at; the measured length is in every request row
-    output_tokens: Annotated[int, Meta(ge=2)]  # exact: ignore_eos and min_tokens
-    concurrency: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
+    output_tokens: Annotated[int, Meta(ge=2)]  # exact: ignore_eos and min_tokens; with natural_length the most
+    natural_length: bool = False  # answers end where the model ends them
+    schedule: Literal["closed", "constant", "poisson", "ramp", "trace"] = "closed"
+    concurrency: list[Annotated[int, Meta(ge=1)]] = field(default_factory=list)  # closed: requests in flight
     requests_per_stream: Annotated[int, Meta(ge=2)] = 6  # a repeat issues concurrency x this, at least min_requests
     min_requests: Annotated[int, Meta(ge=2)] = 24
+    rates: list[Annotated[float, Meta(gt=0)]] = field(default_factory=list)  # open: requests/s; ramp: from, to
+    duration_s: Annotated[float, Meta(gt=0)] = 60.0  # open: how long requests arrive
+    trace_file: str = ""  # trace: one arrival time in seconds a line
+    search: Literal["none", "saturation", "slo"] = "none"  # open: find further rates from the first one on
+    prompts: Literal["words", "jsonl", "shared_prefix", "multi_turn"] = "words"
+    prompts_file: str = ""  # jsonl: one object a line with `prompt` or `messages`
+    prefix_tokens: Annotated[int, Meta(ge=0)] = 0  # shared_prefix: tokens that the prompts of a group have in common
+    prefix_groups: Annotated[int, Meta(ge=1)] = 1
+    turns: Annotated[int, Meta(ge=1)] = 1  # multi_turn: requests per conversation, each with all that came before
+    token_ids: bool = False  # completions: the prompt goes as ids, exactly input_tokens long
     warmup_requests: Annotated[int, Meta(ge=1)] = 2  # per stream, with other prompts, before the first repeat
     request_timeout_s: Annotated[float, Meta(gt=0)] = 300.0
-    ttft_limit_ms: Annotated[float, Meta(gt=0)] | None = None
+    ttft_limit_ms: Annotated[float, Meta(gt=0)] | None = None  # limits: goodput per request, the SLO at p95
     tpot_limit_ms: Annotated[float, Meta(gt=0)] | None = None
     e2e_limit_ms: Annotated[float, Meta(gt=0)] | None = None
 
-    def requests(self, concurrency: int) -> int:
-        """Requests that one repeat issues at this concurrency."""
-        return max(self.requests_per_stream * concurrency, self.min_requests)
+    def loads(self) -> list[Load]:
+        """The load points that are named; a search adds further ones while it runs."""
+        if self.schedule == "closed":
+            return [Load.closed(c) for c in self.concurrency]
+        if self.schedule == "trace":
+            return [Load("trace")]
+        if self.schedule == "ramp":
+            return [Load(f"ramp{self.rates[0]:g}-{self.rates[1]:g}", rate=self.rates[1])]
+        return [Load.open(r) for r in self.rates]
+
+    def requests(self, load: Load) -> int:
+        """Requests that one repeat issues at this load; of a Poisson schedule the mean, of a trace 0 (it decides)."""
+        if load.concurrency is not None:
+            return max(self.requests_per_stream * load.concurrency, self.min_requests)
+        if load.rate is None:
+            return 0
+        mean = sum(self.rates) / 2 if self.schedule == "ramp" else load.rate
+        return max(1, round(mean * self.duration_s))
 
 
 class Prompts(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -102,7 +182,9 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
     workloads: Annotated[list[Workload], Meta(min_length=1)]
     weights: Literal["real", "dummy"] = "real"
     context_tokens: Annotated[int, Meta(ge=1)] = 4096  # what one request may hold at most
-    repeats: Annotated[int, Meta(ge=1)] = 3
+    repeats: Annotated[int, Meta(ge=1)] = 3  # of every cell within one server start
+    starts: Annotated[int, Meta(ge=1)] = 1  # server starts per variant, interleaved: A B C, C A B, ...
+    control: str = ""  # the variant that repeats the baseline (A/A): what it differs by is noise
     seed: int = 1
     prompts: Prompts = field(default_factory=Prompts)
     price: Price | None = None
@@ -123,9 +205,9 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
                 return w
         raise KeyError(name)
 
-    def cells(self) -> list[tuple[Workload, int]]:
-        """Every load point in the order in which it is measured."""
-        return [(w, c) for w in self.workloads for c in w.concurrency]
+    def cells(self) -> list[tuple[Workload, Load]]:
+        """Every load point that is named, in the order in which it is measured."""
+        return [(w, load) for w in self.workloads for load in w.loads()]
 
 
 def ready_studies() -> dict[str, Path]:
@@ -233,9 +315,12 @@ def _consistent(study: Study, where: str) -> None:
     if study.baseline not in [v.name for v in study.variants]:
         known = ", ".join(v.name for v in study.variants)
         raise UsageFault(f"{where}: key `baseline`: no variant is named {study.baseline}", fix=f"variants: {known}")
+    if study.control and study.control not in [v.name for v in study.variants if v.name != study.baseline]:
+        raise UsageFault(
+            f"{where}: key `control`: no variant beside the baseline is named {study.control}", fix="add it"
+        )
     for w in study.workloads:
-        if len(set(w.concurrency)) != len(w.concurrency):
-            raise UsageFault(f"{where}: workload {w.name} names a concurrency twice", fix="list each once")
+        _schedule(w, f"{where}: workload {w.name}")
         if w.input_tokens + w.output_tokens > study.context_tokens:
             raise UsageFault(
                 f"{where}: workload {w.name} needs {w.input_tokens + w.output_tokens} tokens, "
@@ -244,3 +329,37 @@ def _consistent(study: Study, where: str) -> None:
             )
     if study.engine.name == "endpoint" and len(study.variants) > 1 and not study.engine.url:
         raise UsageFault(f"{where}: engine endpoint needs `engine.url`", fix="or pass --endpoint URL")
+
+
+def _schedule(w: Workload, where: str) -> None:
+    """Each schedule has what it needs, and nothing that it would pass over in silence."""
+    if w.schedule == "closed":
+        if not w.concurrency:
+            raise UsageFault(f"{where} names no concurrency", fix="for example concurrency = [1, 8, 16]")
+        if w.rates or w.search != "none":
+            raise UsageFault(f"{where} is a closed loop: it takes no rates and no search", fix='schedule = "poisson"')
+    elif w.concurrency:
+        raise UsageFault(f"{where} arrives by a clock: it takes no concurrency", fix="name `rates`")
+    if w.schedule in ("constant", "poisson") and not w.rates:
+        raise UsageFault(f"{where} names no rates", fix="for example rates = [1, 2, 4] requests per second")
+    if w.schedule == "ramp" and (len(w.rates) != 2 or w.rates[0] >= w.rates[1]):
+        raise UsageFault(f"{where}: a ramp has two rates, the lower first", fix="for example rates = [1, 8]")
+    if w.schedule == "trace" and (not w.trace_file or w.rates):
+        raise UsageFault(f"{where}: a trace has a trace_file and no rates", fix="one arrival time in seconds a line")
+    if w.search != "none" and (w.schedule not in ("constant", "poisson") or len(w.rates) != 1):
+        raise UsageFault(f"{where}: a search starts from one rate of a constant or Poisson schedule", fix="rates = [1]")
+    if w.search == "slo" and not (w.ttft_limit_ms or w.tpot_limit_ms or w.e2e_limit_ms):
+        raise UsageFault(f"{where}: an SLO search needs a limit", fix="ttft_limit_ms, tpot_limit_ms or e2e_limit_ms")
+    if len({load.name for load in w.loads()}) != len(w.loads()):
+        what = "concurrency" if w.schedule == "closed" else "rate"
+        raise UsageFault(f"{where} names a {what} twice", fix="list each once")
+    if (w.prompts == "jsonl") != bool(w.prompts_file):
+        raise UsageFault(f"{where}: prompts of kind jsonl, and only these, have a prompts_file", fix="name the file")
+    if w.prompts == "shared_prefix" and not 0 < w.prefix_tokens < w.input_tokens:
+        raise UsageFault(f"{where}: prefix_tokens must lie between 0 and input_tokens", fix="how much is shared?")
+    if w.prompts == "multi_turn" and w.turns < 2:
+        raise UsageFault(f"{where}: a conversation has at least two turns", fix="turns = 3")
+    if w.token_ids and (w.api != "completions" or w.prompts not in ("words", "shared_prefix")):
+        raise UsageFault(
+            f"{where}: token ids go to the completions API, as words or shared_prefix", fix="token_ids = false"
+        )

@@ -12,7 +12,7 @@ from collector import gpus as profiles
 from collector.bundle.metrics import percentile
 from collector.bundle.read import Bundle
 from collector.bundle.schema import CellRow, RequestRow, VariantRow
-from collector.study import load, ready_studies
+from collector.study import Workload, load, ready_studies
 
 __all__ = ["bundle_view", "facts_table", "gpu_table", "study_table"]
 
@@ -57,9 +57,16 @@ def study_table() -> Table:
     table = _table("ready studies", [("study", False), ("model", False), ("variants", False), ("workloads", False)])
     for name in ready_studies():
         study = load(name)
-        loads = "; ".join(f"{w.name} c{'/'.join(map(str, w.concurrency))} x {w.output_tokens}" for w in study.workloads)
+        loads = "; ".join(f"{w.name} {_loads(w)} x {w.output_tokens}" for w in study.workloads)
         table.add_row(name, escape(study.base_model), ", ".join(v.name for v in study.variants), loads)
     return table
+
+
+def _loads(workload: Workload) -> str:
+    """`c1/8/16` for a closed loop, the names of the load points for others."""
+    if workload.schedule == "closed":
+        return f"c{'/'.join(map(str, workload.concurrency))}"
+    return " ".join(load.name for load in workload.loads())
 
 
 def facts_table(lines: Sequence[tuple[str, str, str]]) -> Table:

@@ -19,7 +19,7 @@ from collector.bundle.schema import (
     rounded,
 )
 from collector.bundle.write import BundleWriter
-from collector.study import Study, Variant, Workload, loads
+from collector.study import Load, Study, Variant, Workload, loads
 
 STUDY = """
 id = "h200-shape"
@@ -81,12 +81,13 @@ def study(weights: str = "dummy") -> Study:
 
 
 def repeat_rows(
-    variant: str, workload: Workload, concurrency: int, repeat: int, rng: random.Random, t0: float, start: int = 1
+    variant: str, workload: Workload, load: Load, repeat: int, rng: random.Random, t0: float, start: int = 1
 ) -> list[RequestRow]:
     """A closed loop in which each slot sends its next request when the last one ended."""
+    concurrency = load.concurrency or 1
     free = [t0 + 0.0005 * i for i in range(concurrency)]
     rows = []
-    for index in range(workload.requests(concurrency)):
+    for index in range(workload.requests(load)):
         slot = min(range(concurrency), key=lambda i: free[i])
         begun = free[slot] + rng.uniform(0, 0.0003)
         ttft = (14 + 1.1 * concurrency) * rng.lognormvariate(0, 0.12)
@@ -100,7 +101,7 @@ def repeat_rows(
                     variant=variant,
                     start=start,
                     workload=workload.name,
-                    load=f"c{concurrency}",
+                    load=load.name,
                     repeat=repeat,
                     index=index,
                     started_s=begun,
@@ -198,12 +199,12 @@ def make_bundle(
         if only and v.name not in only:
             continue
         w.set_variant(variant_row(v))
-        for workload, concurrency in s.cells():
+        for workload, load in s.cells():
             for repeat in range(1, s.repeats + 1):
-                rows = repeat_rows(v.name, workload, concurrency, repeat, rng, t)
+                rows = repeat_rows(v.name, workload, load, repeat, rng, t)
                 t = max(r.started_s + (r.e2e_ms or 0) / 1000 for r in rows) + 0.5
-                cell = metrics.cell(rows, concurrency, workload)
-                key = {"variant": v.name, "start": 1, "workload": workload.name, "load": f"c{concurrency}"}
+                cell = metrics.cell(rows, load, workload)
+                key = {"variant": v.name, "start": 1, "workload": workload.name, "load": load.name}
                 gap = ChunkGapRow(**key, repeat=repeat, upper_ms=7.0, count=len(rows) * (workload.output_tokens - 1))  # type: ignore[arg-type]
                 w.add_repeat(rows, [gap], cell)
                 w.client.cells.append(

@@ -7,7 +7,7 @@ OURS = ["a100", "gh200", "h200", "h200-shape", "l4", "rtx2000", "t4"]
 
 
 def points(s: study.Study) -> list[tuple[str, int, int]]:
-    return [(w.name, c, w.output_tokens) for w, c in s.cells()]
+    return [(w.name, c.concurrency or 0, w.output_tokens) for w, c in s.cells()]
 
 
 @pytest.mark.parametrize("name", READY)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import UsageFault
-from collector.study import dumps, load, loads, ready_studies
+from collector.study import Load, dumps, load, loads, ready_studies
 from tests.makers import STUDY
 
 GOOD = STUDY.format(weights="real")
@@ -21,8 +21,8 @@ def fault(text: str) -> str:
 
 def test_what_the_file_leaves_out_stands_in_the_object_and_in_the_dump() -> None:
     study = loads(GOOD)
-    assert study.workload("chat").requests(16) == 96
-    assert study.workload("chat").requests(1) == 24
+    assert study.workload("chat").requests(Load.closed(16)) == 96
+    assert study.workload("chat").requests(Load.closed(1)) == 24
     assert "seed = 1" in dumps(study)
     assert loads(dumps(study)) == study
 

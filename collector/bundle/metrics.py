@@ -4,7 +4,10 @@ Everything here is computed from request rows as they are written (rounded), so 
 these definitions gets the same figures, and `collect check` can recompute cells.csv.
 
 - The **steady window** of a closed loop runs from the send that first brings the number of running requests to the
-  concurrency, to the send of the last request.
+  concurrency, to the send of the last request. That of an open loop runs from the end of the first request, when the
+  server has begun to work off what arrives, to the send of the last.
+- **Steady** says whether E2E stood still inside that window: `no` when it has a trend that is significant (99 %) and
+  moves it by more than a tenth from end to end of the window; `short` with fewer than 20 requests.
 - **Throughput** is output tokens received inside the steady window / its length. A request's first token is placed at
   started + TTFT, its last at started + E2E, the others evenly between (TPOT apart).
 - **Percentiles** interpolate linearly (the usual definition: rank (n - 1) p from 0) over `ok` requests.
@@ -15,10 +18,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from collector.bundle.schema import CellRow, RequestRow, rounded
-from collector.study import Workload
+from collector.bundle.schema import CellRow, RequestRow, Steady, rounded
+from collector.bundle.student import t_tail
+from collector.study import Load, Workload
 
-__all__ = ["cell", "percentile", "steady_window", "tokens_between"]
+__all__ = ["cell", "percentile", "steadiness", "steady_window", "tokens_between"]
+
+_STEADY_REQUESTS = 20
+_STEADY_DRIFT = 0.10
+_STEADY_P = 0.01
 
 
 def percentile(values: Sequence[float], p: float) -> float | None:
@@ -32,17 +40,51 @@ def percentile(values: Sequence[float], p: float) -> float | None:
     return ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
 
 
-def steady_window(requests: Sequence[RequestRow], concurrency: int) -> tuple[float, float] | None:
-    """(start, end) in seconds of a closed loop's steady window, or None when it never ran at that concurrency.
+def steady_window(requests: Sequence[RequestRow], load: Load) -> tuple[float, float] | None:
+    """(start, end) in seconds of the steady window, or None when there is none.
 
     In a closed loop every slot sends its next request when its last one ended, so the concurrency is first reached
     with the send of the `concurrency`-th request, provided that no earlier one had ended by then.
     """
     sends = sorted(r.started_s for r in requests)
-    if len(sends) <= concurrency:
-        return None
-    start, end = sends[concurrency - 1], sends[-1]
+    if load.concurrency is not None:
+        if len(sends) <= load.concurrency:
+            return None
+        start, end = sends[load.concurrency - 1], sends[-1]
+    else:
+        ends = [r.started_s + r.e2e_ms / 1000 for r in requests if r.e2e_ms is not None]
+        if not ends:
+            return None
+        start, end = min(ends), sends[-1]
     return (start, end) if end > start else None
+
+
+def steadiness(requests: Sequence[RequestRow], window: tuple[float, float] | None) -> Steady:
+    """Whether E2E of the ok requests sent inside the window had no trend; see the head of this module.
+
+    The slope is that of a straight line through (send, E2E), tested by Student's t on its residuals.
+    """
+    if window is None:
+        return "short"
+    inside = [
+        r for r in requests if r.status == "ok" and r.e2e_ms is not None and window[0] <= r.started_s <= window[1]
+    ]
+    n = len(inside)
+    if n < _STEADY_REQUESTS:
+        return "short"
+    times = [r.started_s - window[0] for r in inside]
+    values = [r.e2e_ms or 0.0 for r in inside]
+    mean_t, mean_v = math.fsum(times) / n, math.fsum(values) / n
+    spread = math.fsum((t - mean_t) ** 2 for t in times)
+    if spread <= 0 or mean_v <= 0:
+        return "short"
+    slope = math.fsum((t - mean_t) * (v - mean_v) for t, v in zip(times, values, strict=True)) / spread
+    rest = math.fsum((v - mean_v - slope * (t - mean_t)) ** 2 for t, v in zip(times, values, strict=True)) / (n - 2)
+    moved = abs(slope) * (window[1] - window[0]) / mean_v
+    if moved <= _STEADY_DRIFT:
+        return "yes"
+    error = math.sqrt(rest / spread)
+    return "no" if error == 0 or t_tail(abs(slope) / error, n - 2) < _STEADY_P / 2 else "yes"
 
 
 def tokens_between(request: RequestRow, start: float, end: float) -> int:
@@ -76,14 +118,14 @@ def _mean(values: Iterable[float]) -> float | None:
     return math.fsum(numbers) / len(numbers) if numbers else None
 
 
-def cell(requests: Sequence[RequestRow], concurrency: int, limits: Workload | None = None) -> CellRow:
+def cell(requests: Sequence[RequestRow], load: Load, limits: Workload | None = None) -> CellRow:
     """The summary of one repeat of one cell from its request rows (at least one; all of the same cell and repeat).
 
     `limits` is the workload whose TTFT/TPOT/E2E limits define goodput; without limits goodput is None.
     """
     head = requests[0]
     ok = [r for r in requests if r.status == "ok"]
-    window = steady_window(requests, concurrency)
+    window = steady_window(requests, load)
     throughput = None
     if window:
         throughput = sum(tokens_between(r, *window) for r in requests) / (window[1] - window[0])
@@ -115,6 +157,27 @@ def cell(requests: Sequence[RequestRow], concurrency: int, limits: Workload | No
             f"{metric}_p{p}": percentile([v for r in ok if (v := getattr(r, metric)) is not None], p)
             for metric in ("ttft_ms", "tpot_ms", "e2e_ms")
             for p in (50, 95, 99)
-        },
+        },  # type: ignore[arg-type]
     )
+    row.steady = steadiness(requests, window)
+    if load.concurrency is None:
+        _open_loop(row, requests, ok)
     return rounded(row)
+
+
+def _open_loop(row: CellRow, requests: Sequence[RequestRow], ok: Sequence[RequestRow]) -> None:
+    """Latency from the time a request was due: a client or server that falls behind cannot hide it (coordinated
+    omission).
+    """
+    due = [r.due_s for r in requests if r.due_s is not None]
+    if len(due) > 1 and max(due) > min(due):
+        row.offered_req_s = (len(due) - 1) / (max(due) - min(due))
+    row.late_ms_p99 = percentile([1000 * (r.started_s - r.due_s) for r in requests if r.due_s is not None], 99)
+    for metric in ("ttft", "e2e"):
+        values = [
+            1000 * (r.started_s - r.due_s) + value
+            for r in ok
+            if r.due_s is not None and (value := getattr(r, f"{metric}_ms")) is not None
+        ]
+        for p in (50, 95, 99):
+            setattr(row, f"{metric}_due_ms_p{p}", percentile(values, p))

@@ -26,11 +26,11 @@ from collector.bundle.schema import (
 )
 from collector.bundle.tables import read_text, rows_from_text
 from collector.errors import QuantcaseError
-from collector.study import Study, Variant, Workload
+from collector.study import Load, Study, Variant, Workload
 from collector.study import loads as study_from_toml
 
 # Study and the error come along, because this package is all that the site may import of the collector.
-__all__ = ["Bundle", "QuantcaseError", "Study", "Variant", "Workload", "is_bundle", "open_bundle"]
+__all__ = ["Bundle", "Load", "QuantcaseError", "Study", "Variant", "Workload", "is_bundle", "open_bundle"]
 
 RowT = TypeVar("RowT", bound=Struct)
 
@@ -123,6 +123,11 @@ class Bundle:
         plain = self.folder / TABLES[table].path.removesuffix(".gz")
         # While packing is under way both may exist; the plain one is whole until it is removed.
         return plain if plain.is_file() else packed if packed.is_file() else None
+
+    def columns_of(self, table: str) -> set[str]:
+        """The columns that a table's file holds: an older collector wrote fewer."""
+        path = self.table_path(table)
+        return set(read_text(path)[0].split("\n", 1)[0].strip().split(",")) if path else set()
 
     def _rows(self, table: str, row: type[RowT]) -> list[RowT]:
         path = self.table_path(table)

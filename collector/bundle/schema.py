@@ -48,6 +48,7 @@ Weights = Literal["real", "dummy"]
 Status = Literal["complete", "interrupted", "failed"]
 ExitState = Literal["ok", "oom", "crash", "unsupported"]
 RequestStatus = Literal["ok", "error", "timeout", "cut"]
+Steady = Literal["yes", "no", "short"]
 KernelClass = Literal["optimized", "slow", "fallback", "not_applied", "unknown"]
 
 
@@ -124,6 +125,12 @@ class RequestRow(Struct, kw_only=True):
     finish_reason: Annotated[str | None, _col("as the server states it")] = None
     status: Annotated[RequestStatus, _col("ok, error, timeout, or cut (stopped by us)")]
     error: Annotated[str | None, _col("what went wrong, in one line")] = None
+    due_s: Annotated[float | None, _col("open loop: when it was to be sent, since the bundle was created", "s", 6)] = (
+        None
+    )
+    cached_tokens: Annotated[
+        int | None, _col("prompt tokens from the prefix cache, by the server's usage", "tokens")
+    ] = None
 
 
 class ChunkGapRow(Struct, kw_only=True):
@@ -172,6 +179,19 @@ class CellRow(Struct, kw_only=True):
     e2e_ms_p50: Annotated[float | None, _col("median E2E of ok requests", "ms", 3)] = None
     e2e_ms_p95: Annotated[float | None, _col("95th percentile of E2E", "ms", 3)] = None
     e2e_ms_p99: Annotated[float | None, _col("99th percentile of E2E", "ms", 3)] = None
+    steady: Annotated[Steady | None, _col("whether latency stood still inside the window; short: too few to tell")] = (
+        None
+    )
+    offered_req_s: Annotated[float | None, _col("open loop: requests due per second", "requests/s", 4)] = None
+    late_ms_p99: Annotated[
+        float | None, _col("open loop: 99th percentile of (sent - due), the client's own", "ms", 3)
+    ] = None
+    ttft_due_ms_p50: Annotated[float | None, _col("open loop: median of due to first content", "ms", 3)] = None
+    ttft_due_ms_p95: Annotated[float | None, _col("open loop: 95th percentile of due to first content", "ms", 3)] = None
+    ttft_due_ms_p99: Annotated[float | None, _col("open loop: 99th percentile of due to first content", "ms", 3)] = None
+    e2e_due_ms_p50: Annotated[float | None, _col("open loop: median of due to last content", "ms", 3)] = None
+    e2e_due_ms_p95: Annotated[float | None, _col("open loop: 95th percentile of due to last content", "ms", 3)] = None
+    e2e_due_ms_p99: Annotated[float | None, _col("open loop: 99th percentile of due to last content", "ms", 3)] = None
 
 
 class TelemetryRow(Struct, kw_only=True):
@@ -240,6 +260,14 @@ class ClientCell(Struct, kw_only=True):
     tokens_per_chunk: float | None = None
     concurrency_asked: int | None = None
     concurrency_reached: int | None = None
+    usage_tokens: int | None = None  # output tokens by the usage of each reply
+    content_chunks: int | None = None  # content chunks counted; with one token a chunk the same number
+    engine_tokens: float | None = None  # output tokens by the engine's own counter, over this repeat
+    engine_prefix_hit_tokens: float | None = None  # prompt tokens that the engine took from its prefix cache
+    late_ms_p99: float | None = None  # open loop: sent after due
+    workers: int = 1
+    client_limited: bool | None = None  # None: written before this was decided on the box
+    limited_by: str | None = None
 
 
 class Session(Struct, kw_only=True):
@@ -252,6 +280,9 @@ class Session(Struct, kw_only=True):
     gpus: list[dict[str, Any]] = msgspec.field(default_factory=list)
     host: dict[str, Any] = msgspec.field(default_factory=dict)
     software: dict[str, Any] = msgspec.field(default_factory=dict)
+    ended_by: str | None = None  # what ended this stretch: all measured, precise enough, out of time or money, stopped
+    minutes: float | None = None
+    usd: float | None = None  # minutes x the study's price
 
 
 class Environment(Struct, kw_only=True):

@@ -28,6 +28,7 @@ __all__ = ["LlamaCpp", "LlamaCppServer", "default_threads"]
 
 _GENERATED = {"generated:small": tiny_gguf.SMALL}
 _HOST = "127.0.0.1"
+_OPEN_LOOP_SLOTS = 16  # of a study without closed loops and without -np of its own
 _STAMP = r"^(\d+)\.(\d{2})\.(\d{3})\.(\d{3}) "  # minutes.seconds.milliseconds.microseconds since the server started
 _LOAD = re.compile(_STAMP + r".*load_tensors: loading model tensors", re.M)
 _LOADED = re.compile(_STAMP + r".*llama_context: constructing llama_context", re.M)
@@ -190,7 +191,7 @@ def _arguments(request: ServeRequest, model: Path) -> list[str]:
     """The server's flags. What the study and the variant add comes last, because the last of a flag counts."""
     study, variant = request.study, request.variant
     added = [*request.spec.args, *variant.args]
-    slots = _slots(added) or max(c for w in study.workloads for c in w.concurrency)
+    slots = _slots(added) or max([c for w in study.workloads for c in w.concurrency], default=_OPEN_LOOP_SLOTS)
     kv = [] if variant.kv_dtype == "auto" else ["-ctk", variant.kv_dtype, "-ctv", variant.kv_dtype]
     return [
         *("-m", str(model), "--alias", variant.name, "--host", _HOST, "--port", str(request.port)),

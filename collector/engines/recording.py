@@ -67,7 +67,7 @@ def record(folder: Path) -> Recording:
         if r.status == "ok" and r.ttft_ms is not None and r.tpot_ms is not None:
             by_load.setdefault((r.variant, r.workload, r.load), []).append((r.ttft_ms, r.tpot_ms))
     for (variant, workload, load_point), timings in by_load.items():
-        if variant in variants:
+        if variant in variants and load_point.startswith("c"):  # only a closed loop tells what ran beside a request
             step = max(1, len(timings) // _MOST_REQUESTS)
             variants[variant].loads.append(
                 RecordedLoad(

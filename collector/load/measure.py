@@ -17,7 +17,7 @@ from collector.load.prompts import Calibration, PromptMaker
 from collector.load.secure import SecureConnection
 from collector.load.stream import Outcome, read_exchange
 from collector.load.wire import Connection, Target, build_request
-from collector.study import Study, Workload
+from collector.study import Load, Study, Workload
 
 __all__ = ["Client", "Measured", "calibrate"]
 
@@ -96,10 +96,11 @@ class Client:
             return Outcome(status="error", error=f"cannot connect: {e.strerror or e}")
         return read_exchange(report.exchanges[0])
 
-    async def warm_up(self, maker: PromptMaker, workload: Workload, concurrency: int) -> Outcome | None:
+    async def warm_up(self, maker: PromptMaker, workload: Workload, load: Load) -> Outcome | None:
         """Load the server with other prompts than the measured ones; returns the first outcome that was not ok."""
+        concurrency = load.concurrency or 1
         count = workload.warmup_requests * concurrency
-        prompts = [maker.prompt(workload, f"c{concurrency}", 0, i, warmup=True) for i in range(count)]
+        prompts = [maker.prompt(workload, load.name, 0, i, warmup=True) for i in range(count)]
         report = await self._loop(
             workload.api, prompts, workload.output_tokens, concurrency, workload.request_timeout_s
         )
@@ -110,7 +111,7 @@ class Client:
         self,
         maker: PromptMaker,
         workload: Workload,
-        concurrency: int,
+        load: Load,
         *,
         variant: str,
         start: int,
@@ -122,14 +123,14 @@ class Client:
 
         `prompts_of` numbers the set of prompts: no two repeats of a cell share one, over all server starts.
         """
-        load = f"c{concurrency}"
-        prompts = [maker.prompt(workload, load, prompts_of, i) for i in range(workload.requests(concurrency))]
+        concurrency = load.concurrency or 1
+        prompts = [maker.prompt(workload, load.name, prompts_of, i) for i in range(workload.requests(load))]
         report = await self._loop(
             workload.api, prompts, workload.output_tokens, concurrency, workload.request_timeout_s
         )
         # Everything is parsed here, after the last stream has ended.
         key: dict[str, Any] = {
-            "variant": variant, "start": start, "workload": workload.name, "load": load, "repeat": repeat,
+            "variant": variant, "start": start, "workload": workload.name, "load": load.name, "repeat": repeat,
         }  # fmt: skip
         outcomes = [read_exchange(e) for e in report.exchanges]
         requests = [
@@ -158,7 +159,7 @@ class Client:
         return Measured(
             requests=requests,
             gaps=[ChunkGapRow(**key, upper_ms=edge, count=n) for edge, n in histogram.items()],
-            cell=metrics.cell(requests, concurrency, workload),
+            cell=metrics.cell(requests, load, workload),
             client=ClientCell(
                 **key,
                 loop_lag_ms_p50=_round(metrics.percentile(report.lag_ms, 50)),

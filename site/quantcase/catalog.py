@@ -13,7 +13,7 @@ import pandas as pd
 
 from collector import gpus
 from collector.bundle.check import Fault, check_bundle
-from collector.bundle.read import Bundle, QuantcaseError, Study, is_bundle, open_bundle
+from collector.bundle.read import Bundle, Load, QuantcaseError, Study, Workload, is_bundle, open_bundle
 from collector.bundle.schema import TABLES, VariantRow, columns
 
 __all__ = ["Case", "Catalog", "load"]
@@ -71,6 +71,15 @@ class Case:
     def profile(self) -> gpus.GpuProfile | None:
         """The GPU profile that the bundle names; None for one that this version does not know."""
         return gpus.load().get(self.bundle.info.gpu)
+
+    def loads(self, workload: str) -> list[Load]:
+        """The load points at which a workload was measured, lightest first."""
+        names = set(self.cells[self.cells["workload"] == workload]["load"])
+        return sorted((load for n in names if (load := Load.of(str(n))) is not None), key=lambda x: (x.amount, x.name))
+
+    def points_of_load(self) -> list[tuple[Workload, Load]]:
+        """Every workload and load point that was measured, in the study's order."""
+        return [(w, load) for w in self.study.workloads for load in self.loads(w.name)]
 
     def measured_variants(self) -> list[str]:
         """Variants that have cells: the baseline first, then in the study's order."""

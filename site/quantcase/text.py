@@ -8,7 +8,9 @@ import re
 import markdown
 import nh3
 
-__all__ = ["notes_html", "number", "signed_percent", "span", "text"]
+from collector.bundle.read import Load
+
+__all__ = ["load_words", "notes_html", "number", "signed_percent", "span", "text"]
 
 _PLAIN = re.compile(r"[^A-Za-z0-9 ]")
 _NOTE_TAGS = {"p", "ul", "ol", "li", "strong", "em", "code", "pre", "blockquote", "h3", "h4", "h5", "h6", "br", "hr"}
@@ -20,6 +22,12 @@ def text(value: object) -> str:
     Escaping HTML would not be enough: Markdown, its extensions and macro plugins read the page after us.
     """
     return _PLAIN.sub(lambda m: f"&#{ord(m[0])};", " ".join(str(value).split()))
+
+
+def load_words(name: str) -> str:
+    """A load point in words, as safe text: `concurrency 16` for c16."""
+    load = Load.of(name)
+    return text(load.words if load else name)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -23,6 +23,7 @@ from collector.bundle.seal import seal
 from collector.bundle.tables import header_line, row_line, rows_from_text
 from collector.bundle.write import BundleWriter
 from collector.errors import QuantcaseError
+from collector.study import Load
 from tests.makers import make_bundle, repeat_rows, study, variant_row
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
@@ -43,9 +44,10 @@ def a_row(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
             ("KernelClass", "kernel_class"),
             ("ExitState", "exit_state"),
             ("RequestStatus", "status"),
+            ("Steady", "steady"),
         ):
             if literal in str(hint) and column.name == name:
-                strategy = st.just({"kernel_class": "slow", "exit_state": "oom", "status": "ok"}[name])
+                strategy = st.just({"kernel_class": "slow", "exit_state": "oom", "status": "ok", "steady": "no"}[name])
         hints[column.name] = strategy if column.required else st.none() | strategy.filter(lambda v: v != "")
     return st.builds(kind, **hints)
 
@@ -134,8 +136,8 @@ def test_cells_that_do_not_follow_from_requests_are_found(tmp_path: Path) -> Non
         tmp_path / "b", s, grade="measured", gpu="h200", cells_planned=1, environment=Environment(gpu_asked="h200")
     )
     w.set_variant(variant_row(s.variants[0]))
-    rows = repeat_rows("bf16", s.workload("chat"), 8, 1, random.Random(1), 10.0)
-    made = metrics.cell(rows, 8, s.workload("chat"))
+    rows = repeat_rows("bf16", s.workload("chat"), Load.closed(8), 1, random.Random(1), 10.0)
+    made = metrics.cell(rows, Load.closed(8), s.workload("chat"))
     wrong = msgspec.structs.replace(made, throughput_tok_s=(made.throughput_tok_s or 0) * 1.01)
     w.add_repeat(rows, [], wrong)
     w.close("complete")
@@ -151,9 +153,9 @@ def open_half(folder: Path) -> BundleWriter:
     )
     w.set_variant(variant_row(s.variants[0]))
     for repeat in (1, 2):
-        rows = repeat_rows("bf16", s.workload("chat"), 1, repeat, rng, 10.0 * repeat)
-        w.add_repeat(rows, [], metrics.cell(rows, 1, s.workload("chat")))
-    third = repeat_rows("bf16", s.workload("chat"), 1, 3, rng, 30.0)
+        rows = repeat_rows("bf16", s.workload("chat"), Load.closed(1), repeat, rng, 10.0 * repeat)
+        w.add_repeat(rows, [], metrics.cell(rows, Load.closed(1), s.workload("chat")))
+    third = repeat_rows("bf16", s.workload("chat"), Load.closed(1), 3, rng, 30.0)
     with (folder / "requests.csv").open("a") as f:
         f.write("".join(row_line(r) for r in third[:5]) + row_line(third[5])[:40])  # torn in a row
     return w
@@ -184,8 +186,8 @@ def test_a_run_killed_anywhere_can_be_resumed_without_losing_what_was_done(
     w = BundleWriter.resume(folder)
     assert {k[4] for k in w.done()} == {1, 2}
     s = study()
-    rows = repeat_rows("bf16", s.workload("chat"), 1, 3, random.Random(9), 60.0)
-    w.add_repeat(rows, [], metrics.cell(rows, 1, s.workload("chat")))
+    rows = repeat_rows("bf16", s.workload("chat"), Load.closed(1), 3, random.Random(9), 60.0)
+    w.add_repeat(rows, [], metrics.cell(rows, Load.closed(1), s.workload("chat")))
     w.close("complete")
     assert check(folder) == []
     after = open_bundle(folder)

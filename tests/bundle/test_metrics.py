@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.bundle.metrics import cell, percentile, steady_window, tokens_between
 from collector.bundle.schema import RequestRow
-from collector.study import Workload
+from collector.study import Load, Workload
 from tests.makers import repeat_rows, study
 
 
@@ -39,8 +39,8 @@ def test_a_percentile_lies_between_its_neighbours(values: list[float], p: float)
 
 
 def test_the_window_runs_from_full_concurrency_to_the_last_send() -> None:
-    assert steady_window([row(0.0), row(0.1), row(1.0), row(2.5)], 2) == (0.1, 2.5)
-    assert steady_window([row(0.0), row(0.1)], 2) is None
+    assert steady_window([row(0.0), row(0.1), row(1.0), row(2.5)], Load.closed(2)) == (0.1, 2.5)
+    assert steady_window([row(0.0), row(0.1)], Load.closed(2)) is None
 
 
 def test_tokens_are_counted_where_they_arrive() -> None:
@@ -63,7 +63,7 @@ def test_every_token_is_on_one_side_of_any_cut(at: float, started: float) -> Non
 def test_throughput_of_a_closed_loop_without_noise_is_exact() -> None:
     """One stream, back to back: 11 tokens every 200 ms."""
     rows = [row(0.2 * i, index=i) for i in range(11)]
-    got = cell([*rows], 1)
+    got = cell([*rows], Load.closed(1))
     assert got.throughput_tok_s == pytest.approx(55, rel=1e-3)
     assert (got.n, got.ok, got.errors) == (11, 11, 0)
     assert got.ttft_ms_p50 == 100
@@ -72,7 +72,7 @@ def test_throughput_of_a_closed_loop_without_noise_is_exact() -> None:
 
 def test_failed_requests_stay_beside_and_are_not_averaged_in() -> None:
     rows = [row(0.0), row(0.1), row(0.3, ttft=1e4, status="error", index=2), row(0.4, index=3)]
-    got = cell(rows, 2)
+    got = cell(rows, Load.closed(2))
     assert (got.n, got.ok, got.errors) == (4, 3, 1)
     assert got.ttft_ms_p99 == 100
 
@@ -80,14 +80,14 @@ def test_failed_requests_stay_beside_and_are_not_averaged_in() -> None:
 def test_goodput_counts_what_is_within_all_limits() -> None:
     w = Workload(name="chat", input_tokens=5, output_tokens=11, concurrency=[2], ttft_limit_ms=150.0)
     rows = [row(0.0), row(0.1), row(0.3, ttft=500, index=2)]
-    got = cell(rows, 2, w)
+    got = cell(rows, Load.closed(2), w)
     assert got.goodput_req_s == pytest.approx(2 / 0.9, rel=1e-3)
 
 
 def test_a_simulated_loop_gives_the_throughput_that_its_rule_implies() -> None:
     s = study()
     workload = s.workload("chat")
-    rows = repeat_rows("bf16", workload, 16, 1, random.Random(3), 50.0)
-    got = cell(rows, 16, workload)
+    rows = repeat_rows("bf16", workload, Load.closed(16), 1, random.Random(3), 50.0)
+    got = cell(rows, Load.closed(16), workload)
     mean_s = sum(r.e2e_ms or 0 for r in rows) / len(rows) / 1000
     assert got.throughput_tok_s == pytest.approx(16 * 128 / mean_s, rel=0.03)

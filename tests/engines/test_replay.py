@@ -14,7 +14,7 @@ from collector.engines.replay import Replay
 from collector.errors import QuantcaseError
 from collector.load.measure import Client, calibrate
 from collector.load.prompts import PromptMaker
-from collector.study import EngineSpec
+from collector.study import EngineSpec, Load
 from tests.makers import make_bundle, study
 
 
@@ -64,7 +64,9 @@ async def test_what_is_measured_on_it_is_what_was_recorded(tmp_path: Path) -> No
         client = Client(server.base_url, server.model)
         maker = PromptMaker(asked, await calibrate(client, asked))
         workload = msgspec.structs.replace(asked.workload("chat"), requests_per_stream=2, min_requests=2)
-        got = await client.repeat(maker, workload, 8, variant="awq", start=1, repeat=1, zero=0.0, prompts_of=1)
+        got = await client.repeat(
+            maker, workload, Load.closed(8), variant="awq", start=1, repeat=1, zero=0.0, prompts_of=1
+        )
     finally:
         await server.stop()
     recorded = next(r for r in record(folder).variants["awq"].loads if (r.workload, r.concurrency) == ("chat", 8))

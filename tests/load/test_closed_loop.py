@@ -14,7 +14,7 @@ from collector.bundle import metrics
 from collector.load.closed_loop import GAP_EDGES_MS, gap_histogram
 from collector.load.measure import Client, calibrate
 from collector.load.prompts import PromptMaker
-from collector.study import Study
+from collector.study import Load, Study
 from tests.makers import study as make_study
 
 TTFT_S, TPOT_S = 0.040, 0.004
@@ -64,7 +64,9 @@ async def test_a_repeat_measures_what_the_server_did() -> None:
         client = Client(url, "m", extra_body={"cache_prompt": False})
         maker = PromptMaker(s, await calibrate(client, s))
         seen.clear()
-        got = await client.repeat(maker, workload, 8, variant="bf16", start=1, repeat=2, zero=0.0, prompts_of=2)
+        got = await client.repeat(
+            maker, workload, Load.closed(8), variant="bf16", start=1, repeat=2, zero=0.0, prompts_of=2
+        )
     assert got.first_error is None
     assert (got.cell.n, got.cell.ok) == (48, 48)
     assert got.client.concurrency_reached == 8
@@ -75,7 +77,7 @@ async def test_a_repeat_measures_what_the_server_did() -> None:
     assert 38 < (got.cell.ttft_ms_p50 or 0) < 80
     assert 3.8 < (got.cell.tpot_ms_p50 or 0) < 6
     assert sum(g.count for g in got.gaps) == 48 * 127
-    assert metrics.cell(got.requests, 8, workload) == got.cell
+    assert metrics.cell(got.requests, Load.closed(8), workload) == got.cell
     assert len({str(b["messages"]) for b in seen}) == 48
     assert all(
         b["ignore_eos"] and b["min_tokens"] == b["max_tokens"] == 128 and b["cache_prompt"] is False for b in seen
@@ -88,7 +90,7 @@ async def test_never_more_in_flight_than_the_concurrency() -> None:
         client = Client(url, "m")
         maker = PromptMaker(s, await calibrate(client, s))
         got = await client.repeat(
-            maker, s.workload("chat"), 4, variant="bf16", start=1, repeat=1, zero=0.0, prompts_of=1
+            maker, s.workload("chat"), Load.closed(4), variant="bf16", start=1, repeat=1, zero=0.0, prompts_of=1
         )
     edges = [(r.started_s, 1) for r in got.requests]
     edges += [(r.started_s + (r.e2e_ms or 0) / 1000, -1) for r in got.requests]

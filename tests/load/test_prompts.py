@@ -10,7 +10,7 @@ from tests.makers import study
 def test_the_same_study_gives_the_same_prompts_and_no_two_are_alike() -> None:
     s = study()
     made = [
-        PromptMaker(s, Calibration()).prompt(w, f"c{c}", repeat, i, warmup=warmup)
+        PromptMaker(s, Calibration()).prompt(w, c.name, repeat, i, warmup=warmup)
         for w, c in s.cells()
         for repeat in (1, 2)
         for i in range(w.requests(c))

@@ -54,8 +54,8 @@ def test_case_json_has_every_key_and_the_page_shows_those_values(whole: tuple[Pa
     for v in study.variants:
         for w, c in study.cells():
             for metric in ("throughput_tok_s", "ttft_ms_p50", "tpot_ms_p50", "e2e_ms_p95", "e2e_ms_p99"):
-                assert f"{w.name}.c{c}.{v.name}.{metric}" in figures
-            assert f"cost.{w.name}.c{c}.{v.name}.usd_per_1m_output_tokens" in figures
+                assert f"{w.name}.{c.name}.{v.name}.{metric}" in figures
+            assert f"cost.{w.name}.{c.name}.{v.name}.usd_per_1m_output_tokens" in figures
         for name in ("weights_gib", "kv_gib", "kv_tokens", "loaded_mib", "peak_mib"):
             assert f"vram.{v.name}.{name}" in figures
         assert f"startup.{v.name}.seconds" in figures

@@ -25,8 +25,8 @@ def points(names: list[str], loads: tuple[int, ...] = (1, 8, 16)) -> pd.DataFram
                 ("usd_per_1m_output_tokens", 1.0 / (1 + i)),
             ):
                 high = math.nan if load == 1 else value * 1.05
-                rows.append((name, "chat", f"c{load}", load, metric, value, value * 0.95, high))
-    return pd.DataFrame(rows, columns=["variant", "workload", "load", "concurrency", "metric", "value", "low", "high"])
+                rows.append((name, "chat", f"c{load}", f"concurrency {load}", load, metric, value, value * 0.95, high))
+    return pd.DataFrame(rows, columns=["variant", "workload", "load", "at", "amount", "metric", "value", "low", "high"])
 
 
 def vram(names: list[str]) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class Comparison:
     variant: str
     workload: str
     load: str
-    concurrency: int
+    amount: float  # of the load, as in Point
     metric: str
     ratio: float
     low: float
@@ -67,8 +67,8 @@ def comparisons(case: Case) -> list[Comparison]:
     for variant in case.measured_variants():
         if variant == case.baseline:
             continue
-        for workload, concurrency in case.study.cells():
-            load = f"c{concurrency}"
+        for workload, at in case.points_of_load():
+            load = at.name
             for metric in ROPE:
                 ours = _runs(case.cells, variant, workload.name, load, metric)
                 theirs = _runs(case.cells, case.baseline, workload.name, load, metric)
@@ -77,9 +77,7 @@ def comparisons(case: Case) -> list[Comparison]:
                 ratio, low, high = ratio_interval(ours, theirs)
                 runs = (len(ours), len(theirs))
                 kind = judge(metric, ratio, low, high)
-                found.append(
-                    Comparison(variant, workload.name, load, concurrency, metric, ratio, low, high, runs, kind)
-                )
+                found.append(Comparison(variant, workload.name, load, at.amount, metric, ratio, low, high, runs, kind))
     return found
 
 

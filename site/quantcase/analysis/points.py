@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, fields
 import pandas as pd
 
 from collector.bundle.metrics import percentile
+from collector.bundle.read import Load
 from quantcase.analysis.cost import usd_per_million
 from quantcase.analysis.intervals import mean_interval, percentile_interval
 from quantcase.catalog import Case
@@ -33,7 +34,7 @@ class Point:
     variant: str
     workload: str
     load: str
-    concurrency: int
+    amount: float  # what the load is: requests in flight (c16), or requests per second (r2.5)
     metric: str
     value: float
     low: float
@@ -54,14 +55,14 @@ def points(case: Case, usd_per_hour: float | None = None) -> list[Point]:
     found: list[Point] = []
     ok = case.requests[case.requests["status"] == "ok"]
     for variant in case.measured_variants():
-        for workload, concurrency in case.study.cells():
-            load = f"c{concurrency}"
+        for workload, at in case.points_of_load():
+            load = at.name
             runs = _at(case.cells, variant, workload.name, load)
             mine = _at(ok, variant, workload.name, load)
 
             def add(
                 metric: str, value: float, bounds: tuple[float, float], n: int, runs: int, unit: str, source: str,
-                key: tuple[str, str, str, int] = (variant, workload.name, load, concurrency),
+                key: tuple[str, str, str, float] = (variant, workload.name, load, at.amount),
             ) -> None:  # fmt: skip
                 found.append(Point(*key, metric, value, *bounds, n, runs, unit, source))
 
@@ -76,16 +77,18 @@ def points(case: Case, usd_per_hour: float | None = None) -> list[Point]:
                     add("usd_per_1m_output_tokens", dollars[0], cost, len(mine), len(speeds), unit, "cells.csv")
             for metric, (column, p) in METRICS.items():
                 values = [float(v) for v in mine[column].dropna()]
-                at = percentile(values, p)
-                if at is not None:
+                value_at_p = percentile(values, p)
+                if value_at_p is not None:
                     bounds = percentile_interval(values, p)
-                    add(metric, at, bounds, len(values), len(runs), "ms", "requests.csv.gz")
+                    add(metric, value_at_p, bounds, len(values), len(runs), "ms", "requests.csv.gz")
     return found
 
 
 def frame(found: Sequence[Point]) -> pd.DataFrame:
-    """The points as a table with a column per field."""
-    return pd.DataFrame([astuple(p) for p in found], columns=[f.name for f in fields(Point)])
+    """The points as a table with a column per field, and `at`: the load in words."""
+    table = pd.DataFrame([astuple(p) for p in found], columns=[f.name for f in fields(Point)])
+    words = {name: load.words if (load := Load.of(name)) else name for name in set(table["load"])}
+    return table.assign(at=table["load"].map(words))
 
 
 def _at(table: pd.DataFrame, variant: str, workload: str, load: str) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
     mine = [c for c in found if (c.variant, c.workload, c.metric) == (variant, workload, "throughput_tok_s")]
     if not mine:
         return Verdict(variant, workload, "none", "not-measured", "not measured yet")
-    top = max(mine, key=lambda c: c.concurrency)
+    top = max(mine, key=lambda c: c.amount)
     limited = trust(case).limited
     if {(variant, workload, top.load), (case.baseline, workload, top.load)} & limited:
         return Verdict(variant, workload, "none", "client-limited", "the client was the limit at the highest load", top)

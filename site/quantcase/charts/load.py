@@ -37,9 +37,10 @@ def latency_by_concurrency(points: pd.DataFrame, workload: str, metric: str, bas
 
 def _lines(points: pd.DataFrame, workload: str, metric: str, baseline: str, title: str) -> Figure:
     table = points[(points["workload"] == workload) & (points["metric"] == metric)]
-    data = table[["variant", "concurrency", "value", "low", "high"]]
+    data = table[["variant", "load", "at", "amount", "value", "low", "high"]]
     names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
-    x = alt.X("concurrency:O", title="concurrency (requests in flight)")
+    closed = data["load"].str.startswith("c").all()
+    x = alt.X("amount:O", title="concurrency (requests in flight)" if closed else "requests per second")
     y = alt.Y("value:Q", title=_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f"))
     colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
     base = alt.Chart(data)
@@ -64,16 +65,17 @@ def _finding(data: pd.DataFrame, metric: str) -> str:
     """The highest and the lowest at the highest concurrency, and whether their intervals overlap."""
     if data.empty:
         return "No points."
-    top = int(data["concurrency"].max())
+    top = data["amount"].max()
+    at = str(data[data["amount"] == top]["at"].iloc[0])
     rows = [
         (float(v), str(n), float(lo), float(hi))
-        for v, n, lo, hi in data[data["concurrency"] == top][["value", "variant", "low", "high"]].to_numpy().tolist()
+        for v, n, lo, hi in data[data["amount"] == top][["value", "variant", "low", "high"]].to_numpy().tolist()
     ]
     unit = "tok/s" if metric == "throughput_tok_s" else "ms"
     low, high = min(rows), max(rows)
     if low[1] == high[1]:
-        return f"At concurrency {top}: {high[1]} {high[0]:,.0f} {unit}."
-    words = f"At concurrency {top}: highest {high[1]} with {high[0]:,.0f} {unit}, "
+        return f"At {at}: {high[1]} {high[0]:,.0f} {unit}."
+    words = f"At {at}: highest {high[1]} with {high[0]:,.0f} {unit}, "
     words += f"lowest {low[1]} with {low[0]:,.0f} {unit}."
     second = sorted(rows)[-2]
     if not math.isnan(second[3]) and not math.isnan(high[2]) and second[3] >= high[2]:

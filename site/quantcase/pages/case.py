@@ -23,10 +23,18 @@ from quantcase.pages.findings import (
     vram_finding,
 )
 from quantcase.pages.view import CaseView, render
-from quantcase.text import notes_html, number, signed_percent, span, text
+from quantcase.text import load_words, notes_html, number, signed_percent, span, text
 
 __all__ = ["case_json", "page", "saving_cell"]
 
+_LENGTHS = {False: "exactly", True: "at most"}
+_SCHEDULES = {
+    "closed": "closed loop",
+    "constant": "arriving at a constant rate",
+    "poisson": "arriving at random (Poisson)",
+    "ramp": "arriving at a rising rate",
+    "trace": "arriving as in the trace",
+}
 _KIND_WORDS = {"recommend": "✓ recommend", "caution": "! caution", "avoid": "✗ avoid", "none": "– no verdict"}
 
 
@@ -215,8 +223,8 @@ def _workloads(view: CaseView, *, batch: bool) -> str:
         if _is_batch(w.name) != batch or w.name not in measured:
             continue
         parts.append(
-            f"**{text(w.title or w.name)}**: about {w.input_tokens:,} tokens in, exactly {w.output_tokens:,} out, "
-            f"closed loop, `{w.api}` API."
+            f"**{text(w.title or w.name)}**: about {w.input_tokens:,} tokens in, {_LENGTHS[w.natural_length]} "
+            f"{w.output_tokens:,} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
         )
         parts.append(_load_table(view, w.name))
         points = frame(view.points)
@@ -246,8 +254,8 @@ def _load_table(view: CaseView, workload: str) -> str:
     ]
     columns = [Column(n, i > 1) for i, n in enumerate(names)]
     rows = []
-    for concurrency in view.case.study.workload(workload).concurrency:
-        load = f"c{concurrency}"
+    for at in view.case.loads(workload):
+        load = at.name
         for variant in view.case.measured_variants():
             shown = {
                 m: pick(view.points, variant, workload, load, m)
@@ -259,7 +267,7 @@ def _load_table(view: CaseView, workload: str) -> str:
             base = variant == view.case.baseline
             rows.append(
                 [
-                    str(concurrency),
+                    number(at.concurrency) if at.concurrency else text(at.words),
                     f'<span class="qc-name">{text(variant)}</span>',
                     span(speed.value, speed.low, speed.high, 4) if speed else "–",
                     "baseline" if base else delta(view.comparison(variant, workload, load, "throughput_tok_s")),
@@ -283,11 +291,14 @@ def _cost(view: CaseView) -> str:
         return none("No price was given for this machine, so no cost is stated. Set one in the study or in mkdocs.yml.")
     rows, charts = [], []
     for w in view.case.study.workloads:
-        loads = [f"c{c}" for c in w.concurrency]
-        top = next(
-            (x for x in reversed(loads) if pick(view.points, view.case.baseline, w.name, x, "throughput_tok_s")),
+        loads = view.case.loads(w.name)
+        if not loads:
+            continue
+        at = next(
+            (x for x in reversed(loads) if pick(view.points, view.case.baseline, w.name, x.name, "throughput_tok_s")),
             loads[-1],
         )
+        top = at.name
         for variant in view.case.measured_variants():
             cost = pick(view.points, variant, w.name, top, "usd_per_1m_output_tokens")
             if cost is None:
@@ -295,7 +306,7 @@ def _cost(view: CaseView) -> str:
             c = view.comparison(variant, w.name, top, "throughput_tok_s")
             rows.append(
                 [
-                    f"{text(w.name)}, concurrency {top[1:]}",
+                    f"{text(w.name)}, {text(at.words)}",
                     text(variant),
                     span(cost.value, cost.low, cost.high),
                     number(usd_per_requests(cost.value, w.output_tokens, 1_000)),
@@ -304,7 +315,7 @@ def _cost(view: CaseView) -> str:
                 ]
             )
         if not frame(view.points).empty and any(p.workload == w.name for p in view.points):
-            title = f"{w.title or w.name}: cost per million output tokens, concurrency {top[1:]}"
+            title = f"{w.title or w.name}: cost per million output tokens, {at.words}"
             charts.append(cost_per_million(frame(view.points), w.name, top, view.case.baseline, title=title).html())
     if not rows:
         return none("Nothing was measured yet, so there is no cost to state.")
@@ -353,13 +364,13 @@ def _recommendations(view: CaseView) -> str:
                 [
                     text(workload),
                     text(c.variant),
-                    str(c.concurrency),
+                    load_words(c.load),
                     f"{number(speed.value, 4)} tok/s" if speed else "–",
                     f"{number(tail.value)} ms" if tail else "–",
                     f"{number(limit)} ms" if limit else "none set",
                 ]
             )
-        names = ["Workload", "Fastest measured", "Concurrency", "Throughput", "E2E p95", "p95 budget"]
+        names = ["Workload", "Fastest measured", "Load", "Throughput", "E2E p95", "p95 budget"]
         parts.append("### Operating points\n\n" + table("operating-points", [Column(n) for n in names], config))
     return "\n\n".join(parts)
 

@@ -39,7 +39,10 @@ def page(views: Sequence[CaseView]) -> str:
 def _rows(view: CaseView) -> list[list[str]]:
     rows = []
     for w in view.case.study.workloads:
-        load = f"c{max(w.concurrency)}"
+        loads = view.case.loads(w.name)
+        if not loads:
+            continue
+        load = loads[-1].name
         for variant in view.case.measured_variants():
             cost = pick(view.points, variant, w.name, load, "usd_per_1m_output_tokens")
             if cost is None:
@@ -48,7 +51,7 @@ def _rows(view: CaseView) -> list[list[str]]:
             rows.append(
                 [
                     f'<a href="../cases/{view.case.id}/">{text(view.case.id)}</a>',
-                    f"{text(w.name)}, concurrency {load[1:]}",
+                    f"{text(w.name)}, {text(loads[-1].words)}",
                     text(variant),
                     span(cost.value, cost.low, cost.high),
                     number(usd_per_requests(cost.value, w.output_tokens, 1_000)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quantcase.analysis.verdict import Verdict
 from quantcase.pages.view import CaseView
-from quantcase.text import number, signed_percent, text
+from quantcase.text import load_words, number, signed_percent, text
 
 __all__ = ["headline", "key_finding", "leaders", "learned", "quality_sentence", "vram_finding"]
 
@@ -21,8 +21,7 @@ def headline(view: CaseView) -> str:
     if not found.best:
         return "No: at the highest load no variant is faster than the baseline beyond the noise."
     gains = "; ".join(
-        f"{text(c.workload)}: {leaders(view, c.workload)} {signed_percent(c.ratio)} throughput at concurrency "
-        f"{c.concurrency}"
+        f"{text(c.workload)}: {leaders(view, c.workload)} {signed_percent(c.ratio)} throughput at {load_words(c.load)}"
         for c in found.best.values()
     )
     if case.bundle.info.weights == "dummy":
@@ -43,9 +42,9 @@ def key_finding(view: CaseView, workload: str) -> str:
     if not mine:
         return "Only the baseline was measured, so there is nothing to compare."
     sentences = []
-    loads = sorted({c.concurrency for c in mine})
+    loads = [load.name for load in view.case.loads(workload)]
     for load in dict.fromkeys((loads[-1], loads[0])):
-        at = [c for c in mine if c.concurrency == load]
+        at = [c for c in mine if c.load == load]
         better = sorted((c for c in at if c.kind == "better"), key=lambda c: -c.ratio)
         worse = [c for c in at if c.kind == "worse"]
         rest = [c for c in at if c.kind not in ("better", "worse")]
@@ -57,8 +56,8 @@ def key_finding(view: CaseView, workload: str) -> str:
             parts.append("slower: " + ", ".join(f"{text(c.variant)} {signed_percent(c.ratio)}" for c in worse))
         if rest:
             parts.append("no difference to act on: " + ", ".join(f"{text(c.variant)} ({c.kind})" for c in rest))
-        sentences.append(f"At concurrency {load}, {'; '.join(parts)}.")
-    if len(better := [c for c in mine if c.concurrency == loads[-1] and c.kind == "better"]) > 1:
+        sentences.append(f"At {load_words(load)}, {'; '.join(parts)}.")
+    if len(better := [c for c in mine if c.load == loads[-1] and c.kind == "better"]) > 1:
         first, second = sorted(better, key=lambda c: -c.ratio)[:2]
         if second.high >= first.low:
             sentences.append(
@@ -119,5 +118,5 @@ def verdict_sentence(verdict: Verdict) -> str:
     """One recommendation with its rule."""
     figures = ""
     if c := verdict.evidence:
-        figures = f" ({signed_percent(c.ratio)} throughput at concurrency {c.concurrency})"
+        figures = f" ({signed_percent(c.ratio)} throughput at {load_words(c.load)})"
     return f"{text(verdict.because)}{figures}"

@@ -64,7 +64,10 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
     rows = []
     for view in views:
         for w in view.case.study.workloads:
-            load = f"c{max(w.concurrency)}"
+            loads = view.case.loads(w.name)
+            if not loads:
+                continue
+            load = loads[-1].name
             for variant in view.case.measured_variants():
                 speed = pick(view.points, variant, w.name, load, "throughput_tok_s")
                 tail = pick(view.points, variant, w.name, load, "e2e_ms_p95")
@@ -76,7 +79,7 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
                 rows.append(
                     [
                         text(variant),
-                        f"{text(w.name)}, {load[1:]}",
+                        f"{text(w.name)}, {text(loads[-1].words)}",
                         number(speed.value, 4),
                         "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
                         number(tail.value) if tail else "–",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
 
-from collector.load.wire import Exchange
+from collector.load.framing import Exchange
 
 __all__ = ["GAP_EDGES_MS", "LoopReport", "gap_histogram", "run_closed_loop"]
 
@@ -101,9 +101,11 @@ GAP_EDGES_MS: list[float] = _edges()
 def gap_histogram(gaps_ms: Sequence[float]) -> dict[float, int]:
     """Counts of chunk gaps by upper edge (ms) of log-spaced buckets; gaps above the last edge count in it."""
     counts: dict[float, int] = {}
-    for gap in gaps_ms:
-        place = math.ceil(20 * math.log10(gap)) + 40 if gap > 0 else 0
-        place = min(max(place, 0), len(GAP_EDGES_MS) - 1)
-        edge = GAP_EDGES_MS[place]
-        counts[edge] = counts.get(edge, 0) + 1
-    return dict(sorted(counts.items()))
+    ordered = sorted(gaps_ms)
+    at = 0
+    while at < len(ordered):  # gaps of a stream are alike: from bucket to bucket, not from gap to gap
+        edge = GAP_EDGES_MS[min(bisect_left(GAP_EDGES_MS, ordered[at]), len(GAP_EDGES_MS) - 1)]
+        end = len(ordered) if edge == GAP_EDGES_MS[-1] else bisect_right(ordered, edge, at)
+        counts[edge] = end - at
+        at = end
+    return counts

@@ -9,7 +9,7 @@ import time
 
 import aiohttp
 
-from collector.load.wire import Exchange
+from collector.load.framing import Exchange
 
 __all__ = ["SecureConnection"]
 
@@ -25,20 +25,31 @@ class SecureConnection:
     async def open(self) -> None:
         """aiohttp connects with the first request; the warm-up does that."""
 
+    def enforce_limit(self) -> None:
+        """aiohttp bounds its own buffers, and the time limit the rest."""
+
     def close(self) -> None:
         """The session is closed by whoever opened it."""
 
-    async def send(self, request: bytes, timeout_s: float) -> Exchange:
+    async def send(self, request: bytes, timeout_s: float, due_s: float | None = None) -> Exchange:
         """Post a JSON body; the reply is kept as reads behind a head that `take_apart` understands."""
-        exchange = Exchange(time.monotonic())
+        exchange = Exchange(time.monotonic(), due_s=due_s)
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.post(self._url, data=request, headers=self._headers, timeout=timeout) as response:
-                exchange.add(time.monotonic(), f"HTTP/1.1 {response.status} x\r\n\r\n".encode())
+                keep(exchange, f"HTTP/1.1 {response.status} x\r\n\r\n".encode())
                 async for data in response.content.iter_any():
-                    exchange.add(time.monotonic(), data)
+                    keep(exchange, data)
         except TimeoutError:
             exchange.timed_out = True
         except aiohttp.ClientError as e:
             exchange.error = f"cannot be reached: {type(e).__name__}: {e}"
+        finally:
+            exchange.close()
         return exchange
+
+
+def keep(exchange: Exchange, piece: bytes) -> None:
+    """One read, stamped now."""
+    exchange.times.append(time.monotonic())
+    exchange.pieces.append(piece)

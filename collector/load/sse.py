@@ -12,7 +12,7 @@ from msgspec import Struct
 __all__ = ["Event", "split_events"]
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """The `data` of one event and when it was complete (seconds on the monotonic clock)."""
 
     at_s: float

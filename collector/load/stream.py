@@ -6,13 +6,14 @@ counted by the server's own usage. Parsing happens after the cell, never while o
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
+from collector.load.framing import Exchange, take_apart
 from collector.load.sse import split_events
-from collector.load.wire import Exchange, take_apart
 
 __all__ = ["Outcome", "read_exchange"]
 
@@ -46,19 +47,19 @@ class Outcome(Struct, kw_only=True):
         return [b - a for a, b in zip(self.content_ms, self.content_ms[1:], strict=False)]
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(Struct):
+class _Chunk(Struct, gc=False):
     choices: list[_Choice]
     usage: msgspec.Raw | None = None
     error: msgspec.Raw | None = None
@@ -66,16 +67,81 @@ class _Chunk(Struct):
 
 _decoder = msgspec.json.Decoder(_Chunk)
 
+# The shape in which nearly every server streams: a head, then one `data:` line an event and whole events in a chunk.
+_HEAD = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:[^\r\n]+\r\n)+\r\n(?=[0-9a-fA-F]+\r\ndata: )")
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
+_LEAD = re.compile(rb"(?:\r\n)?[0-9a-fA-F]+\r\n")
 
-def _plain_content(data: bytes) -> str:
-    """The text of a chunk that holds text and nothing else; empty for any other, which is then read with all care.
 
-    Nearly every chunk is such a one, and decoding to typed fields costs half of what a dictionary does.
+def _usual(exchange: Exchange) -> list[tuple[float, bytes]] | None:
+    """(time, data) of the events of a reply of the usual shape in one pass; None for any other.
+
+    A chunk that ends inside an event, an event of several lines, CRLF line ends: none of these fit, and the reply
+    goes the careful way.
     """
-    try:
-        chunk = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
+    data = exchange.data
+    head = _HEAD.match(data)
+    if head is None or not _CHUNKED.search(data, 0, head.end()) or not data.endswith(b"\n\n\r\n0\r\n\r\n"):
+        return None
+    read, ends, times = 0, exchange.ends, exchange.times
+    complete = head.end()
+    leads = {b""}  # what may stand before an event: nothing, or the size line of a chunk
+    events = []
+    for part in data[complete:-7].split(b"\n\n")[:-1]:
+        complete += len(part) + 2
+        at = part.find(b"data: ")
+        lead = part[:at]
+        if lead not in leads:
+            if at < 0 or not _LEAD.fullmatch(lead):
+                return None
+            leads.add(lead)
+        payload = part[at + 6 :]
+        if b"\n" in payload or b"\r" in payload:
+            return None
+        while ends[read] < complete:
+            read += 1
+        events.append((times[read], payload))
+    return events
+
+
+class _Reader:
+    """The text of plain content chunks: such as hold text and nothing else.
+
+    From one chunk to the next of a stream only the text differs. So once a chunk has been decoded, one with the same
+    bytes before and after its text needs no JSON decoder: text without a quote or a backslash stands for itself.
+    """
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._after = b""
+
+    def text(self, data: bytes) -> str:
+        """The text of a plain content chunk; empty for any other, which is then read with all care."""
+        if self._before and data.startswith(self._before) and data.endswith(self._after):
+            middle = data[len(self._before) : len(data) - len(self._after)]
+            if middle and b"\\" not in middle and b'"' not in middle:
+                try:
+                    return middle.decode()
+                except UnicodeDecodeError:
+                    return ""
+        try:
+            chunk = _decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ""
+        text = _plain_content(chunk)
+        if text:
+            self._learn(data, text)
+        return text
+
+    def _learn(self, data: bytes, text: str) -> None:
+        """Remember what stands around the text, when it stands in the chunk just once and as it is."""
+        quoted = b'"%b"' % text.encode()
+        if data.count(quoted) == 1 and b"\\" not in quoted and quoted.count(b'"') == 2:
+            before, _, after = data.partition(quoted)
+            self._before, self._after = before + b'"', b'"' + after
+
+
+def _plain_content(chunk: _Chunk) -> str:
     if chunk.usage is not None or chunk.error is not None or len(chunk.choices) != 1:
         return ""
     choice = chunk.choices[0]
@@ -87,31 +153,40 @@ def _plain_content(data: bytes) -> str:
 
 def read_exchange(exchange: Exchange) -> Outcome:
     """Take an exchange apart. Never raises: what is wrong with it stands in `status` and `error`."""
-    reply = take_apart(exchange)
-    if reply is None:
-        out = Outcome(status="error", error=exchange.error or "no reply")
-        return _ended_early(out, exchange)
-    if reply.status != 200:
-        body = b"".join(data for _, data in reply.body)
-        out = Outcome(status="error", error=f"HTTP {reply.status}: {_message(body)}")
-        return _ended_early(out, exchange)
+    events = None if exchange.error or exchange.timed_out or exchange.cut else _usual(exchange)
+    if events is None:
+        reply = take_apart(exchange)
+        if reply is None:
+            out = Outcome(status="error", error=exchange.error or "no reply")
+            return _ended_early(out, exchange)
+        if reply.status != 200:
+            body = b"".join(data for _, data in reply.body)
+            out = Outcome(status="error", error=f"HTTP {reply.status}: {_message(body)}")
+            return _ended_early(out, exchange)
+        events = [(e.at_s, e.data) for e in split_events(reply.body)]
+    return _ended_early(_read_events(exchange, events), exchange)
+
+
+def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outcome:
     out = Outcome(status="ok")
     pieces: list[str] = []
     done = False
-    for event in split_events(reply.body):
-        at_ms = (event.at_s - exchange.sent_s) * 1000
+    plain = _Reader().text
+    sent_s = exchange.sent_s
+    for at_s, data in events:
+        text = plain(data)
+        at_ms = (at_s - sent_s) * 1000
         if out.first_chunk_ms is None:
             out.first_chunk_ms = at_ms
-        if event.data.strip() == b"[DONE]":
-            done = True
-            continue
-        text = _plain_content(event.data)
         if text:
             pieces.append(text)
             out.content_ms.append(at_ms)
             continue
+        if data.strip() == b"[DONE]":
+            done = True
+            continue
         try:
-            chunk = msgspec.json.decode(event.data)
+            chunk = msgspec.json.decode(data)
         except msgspec.DecodeError:
             out.status, out.error = "error", "a chunk is not JSON"
             continue
@@ -119,7 +194,7 @@ def read_exchange(exchange: Exchange) -> Outcome:
             out.status, out.error = "error", "a chunk is not a JSON object"
             continue
         if chunk.get("error"):
-            out.status, out.error = "error", f"in the stream: {_message(event.data)}"
+            out.status, out.error = "error", f"in the stream: {_message(data)}"
             continue
         _usage(chunk, out)
         text = _content(chunk, out)
@@ -131,7 +206,7 @@ def read_exchange(exchange: Exchange) -> Outcome:
         out.ttft_ms, out.e2e_ms = out.content_ms[0], out.content_ms[-1]
     if out.status == "ok":
         _judge(out, done, exchange)
-    return _ended_early(out, exchange)
+    return out
 
 
 def _judge(out: Outcome, done: bool, exchange: Exchange) -> None:

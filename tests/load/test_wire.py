@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.load.framing import Exchange, take_apart
 from collector.load.stream import read_exchange
-from collector.load.wire import Connection, Exchange, Target, build_request, take_apart
+from collector.load.wire import Connection, Target, build_request
 
 
 def chunked(payloads: list[bytes]) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 from collector.bundle import metrics
 from collector.bundle.schema import (
+    CellRow,
     ChunkGapRow,
     ClientCell,
     Environment,
@@ -217,3 +219,9 @@ def make_bundle(
         w.add_log(v.name, 1, f"log of {v.name}, made by a seed\n")
     w.close(status)
     return w.folder
+
+
+def cell_row(**more: Any) -> CellRow:
+    """A cell with only what a test needs."""
+    given = {"variant": "bf16", "start": 1, "workload": "open", "load": "r2", "repeat": 1, "n": 10, "ok": 10}
+    return CellRow(**{**given, "errors": 0, "timeouts": 0, "cut": 0, **more})

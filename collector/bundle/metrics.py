@@ -18,15 +18,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from collector.bundle.schema import CellRow, RequestRow, Steady, rounded
+from collector.bundle.schema import CellRow, ClientCell, RequestRow, Steady, rounded
 from collector.bundle.student import t_tail
 from collector.study import Load, Workload
 
-__all__ = ["cell", "percentile", "steadiness", "steady_window", "tokens_between"]
+__all__ = ["cell", "client_limit", "percentile", "steadiness", "steady_window", "tokens_between"]
 
 _STEADY_REQUESTS = 20
 _STEADY_DRIFT = 0.10
 _STEADY_P = 0.01
+_LAG_MS = 5.0  # a stamp may be late by the event loop's lag
+_CPU_PCT = 80.0  # of one core: above it the client itself queues
 
 
 def percentile(values: Sequence[float], p: float) -> float | None:
@@ -181,3 +183,21 @@ def _open_loop(row: CellRow, requests: Sequence[RequestRow], ok: Sequence[Reques
         ]
         for p in (50, 95, 99):
             setattr(row, f"{metric}_due_ms_p{p}", percentile(values, p))
+
+
+def client_limit(seen: ClientCell) -> str | None:
+    """By what the client limited a repeat, in words; None when it did not.
+
+    A late loop (lag p99 over 5 ms), a busy core (over 80 %), a concurrency that was not reached, or requests of an open
+    loop sent later than 5 ms after they were due (p99).
+    """
+    if seen.loop_lag_ms_p99 is not None and seen.loop_lag_ms_p99 > _LAG_MS:
+        return f"event loop late by {seen.loop_lag_ms_p99:.1f} ms (p99)"
+    if seen.cpu_pct is not None and seen.cpu_pct > _CPU_PCT:
+        return f"{seen.cpu_pct:.0f} % of a core used"
+    asked, reached = seen.concurrency_asked, seen.concurrency_reached
+    if asked is not None and reached is not None and reached < asked:
+        return f"{reached} of {asked} requests in flight reached"
+    if seen.late_ms_p99 is not None and seen.late_ms_p99 > _LAG_MS:
+        return f"requests sent {seen.late_ms_p99:.1f} ms after they were due (p99)"
+    return None

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from collector.bundle import metrics
 from collector.bundle.schema import CellRow, ChunkGapRow, ClientCell, RequestRow, rounded
 from collector.errors import QuantcaseError
-from collector.load.closed_loop import AnyConnection, LoopReport, gap_histogram, run_closed_loop
+from collector.load.gaps import gap_histogram
 from collector.load.prompts import Calibration, PromptMaker
-from collector.load.secure import SecureConnection
-from collector.load.stream import Outcome, read_exchange
-from collector.load.wire import Connection, Target, build_request
+from collector.load.schedule import arrivals
+from collector.load.shots import Job, Shot, Shots, shoot
+from collector.load.stream import Outcome
+from collector.load.workers import Workers
 from collector.study import Load, Study, Workload
 
 __all__ = ["Client", "Measured", "calibrate"]
 
+_WARM_UP_STREAMS = 16  # of an open loop
 _PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
@@ -42,30 +41,25 @@ class Client:
         model: the name that requests carry.
         extra_body: keys that this engine needs in every request.
         api_key: sent as a bearer token; never stored.
+        workers: processes that send together; without them this process sends.
     """
 
     def __init__(
-        self, base_url: str, model: str, *, extra_body: dict[str, Any] | None = None, api_key: str | None = None
+        self,
+        base_url: str,
+        model: str,
+        *,
+        extra_body: dict[str, Any] | None = None,
+        api_key: str | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.extra_body = extra_body or {}
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._plain = self.base_url.startswith("http://")
+        self._workers = workers
 
-    @contextlib.asynccontextmanager
-    async def _connections(self, count: int, api: str) -> AsyncIterator[list[AnyConnection]]:
-        if self._plain:
-            target = Target.of(self.base_url)
-            yield [Connection(target) for _ in range(count)]
-            return
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, trust_env=True) as session:
-            url = self.base_url + _PATHS[api]
-            headers = {"Content-Type": "application/json", **self._headers}
-            yield [SecureConnection(session, url, headers) for _ in range(count)]
-
-    def _request(self, api: str, prompt: str, output_tokens: int) -> bytes:
+    def _request(self, api: str, prompt: str, output_tokens: int, natural: bool = False) -> bytes:
         body: dict[str, Any] = {
             "model": self.model,
             "stream": True,
@@ -80,32 +74,29 @@ class Client:
             body["messages"] = [{"role": "user", "content": prompt}]
         else:
             body["prompt"] = prompt
-        data = msgspec.json.encode(body)
-        return build_request(Target.of(self.base_url), _PATHS[api], data, self._headers) if self._plain else data
+        return msgspec.json.encode(body)
 
-    async def _loop(self, api: str, prompts: list[str], output_tokens: int, slots: int, timeout_s: float) -> LoopReport:
-        requests = [self._request(api, p, output_tokens) for p in prompts]
-        async with self._connections(slots, api) as connections:
-            return await run_closed_loop(connections, requests, timeout_s)
+    def _job(self, workload: Workload, prompts: list[str], slots: int, due_s: list[float] | None = None) -> Job:
+        bodies = [self._request(workload.api, p, workload.output_tokens, workload.natural_length) for p in prompts]
+        path, timeout_s = _PATHS[workload.api], workload.request_timeout_s
+        return Job(self.base_url, path, self._headers, bodies, slots, timeout_s, due_s)
 
     async def ask(self, api: str, prompt: str, output_tokens: int, timeout_s: float = 300.0) -> Outcome:
         """One request by itself (calibration, first token after start-up)."""
+        body = self._request(api, prompt, output_tokens)
+        job = Job(self.base_url, _PATHS[api], self._headers, [body], 1, timeout_s)
         try:
-            report = await self._loop(api, [prompt], output_tokens, 1, timeout_s)
+            return (await shoot(job, keep_text=True)).shots[0].outcome
         except OSError as e:
             return Outcome(status="error", error=f"cannot connect: {e.strerror or e}")
-        return read_exchange(report.exchanges[0])
 
     async def warm_up(self, maker: PromptMaker, workload: Workload, load: Load) -> Outcome | None:
         """Load the server with other prompts than the measured ones; returns the first outcome that was not ok."""
-        concurrency = load.concurrency or 1
-        count = workload.warmup_requests * concurrency
+        slots = load.concurrency or _WARM_UP_STREAMS
+        count = workload.warmup_requests * slots
         prompts = [maker.prompt(workload, load.name, 0, i, warmup=True) for i in range(count)]
-        report = await self._loop(
-            workload.api, prompts, workload.output_tokens, concurrency, workload.request_timeout_s
-        )
-        outcomes = (read_exchange(e) for e in report.exchanges)
-        return next((o for o in outcomes if o.status != "ok"), None)
+        shots = await shoot(self._job(workload, prompts, slots))
+        return next((s.outcome for s in shots.shots if s.outcome.status != "ok"), None)
 
     async def repeat(
         self,
@@ -122,55 +113,75 @@ class Client:
         """Measure one repeat. `zero` is the monotonic time that stands for 0 s in the bundle.
 
         `prompts_of` numbers the set of prompts: no two repeats of a cell share one, over all server starts.
+
+        Raises:
+            OSError: the server takes no connections at all.
         """
-        concurrency = load.concurrency or 1
-        prompts = [maker.prompt(workload, load.name, prompts_of, i) for i in range(workload.requests(load))]
-        report = await self._loop(
-            workload.api, prompts, workload.output_tokens, concurrency, workload.request_timeout_s
-        )
-        # Everything is parsed here, after the last stream has ended.
+        due = None
+        if load.concurrency is None:
+            due = arrivals(workload, load, f"{maker.seed}/{workload.name}/{load.name}/{prompts_of}")
+        count = workload.requests(load) if due is None else len(due)
+        prompts = [maker.prompt(workload, load.name, prompts_of, i) for i in range(count)]
+        job = self._job(workload, prompts, load.concurrency or 1, due)
+        shots = await (self._workers.shoot(job) if self._workers else shoot(job))
         key: dict[str, Any] = {
             "variant": variant, "start": start, "workload": workload.name, "load": load.name, "repeat": repeat,
         }  # fmt: skip
-        outcomes = [read_exchange(e) for e in report.exchanges]
-        requests = [
-            rounded(
-                RequestRow(
-                    **key,
-                    index=i,
-                    started_s=exchange.sent_s - zero,
-                    ttft_ms=out.ttft_ms,
-                    first_chunk_ms=out.first_chunk_ms,
-                    tpot_ms=out.tpot_ms,
-                    e2e_ms=out.e2e_ms,
-                    input_tokens=out.input_tokens,
-                    output_tokens=out.output_tokens,
-                    chunks=len(out.content_ms),
-                    finish_reason=out.finish_reason,
-                    status=out.status,  # type: ignore[arg-type]
-                    error=out.error,
-                )
-            )
-            for i, (exchange, out) in enumerate(zip(report.exchanges, outcomes, strict=True))
-        ]
-        histogram = gap_histogram([g for o in outcomes if o.status == "ok" for g in o.gaps_ms])
-        ok = [o for o in outcomes if o.status == "ok"]
-        chunks = sum(len(o.content_ms) for o in ok)
+        requests = [_request_row(key, shot, zero) for shot in shots.shots]
+        ok = [s.outcome for s in shots.shots if s.outcome.status == "ok"]
+        histogram = gap_histogram([g for o in ok for g in o.gaps_ms])
+        cell = metrics.cell(requests, load, workload)
         return Measured(
             requests=requests,
             gaps=[ChunkGapRow(**key, upper_ms=edge, count=n) for edge, n in histogram.items()],
-            cell=metrics.cell(requests, load, workload),
-            client=ClientCell(
-                **key,
-                loop_lag_ms_p50=_round(metrics.percentile(report.lag_ms, 50)),
-                loop_lag_ms_p99=_round(metrics.percentile(report.lag_ms, 99)),
-                cpu_pct=round(report.cpu_pct, 1),
-                tokens_per_chunk=round(sum(o.output_tokens or 0 for o in ok) / chunks, 4) if chunks else None,
-                concurrency_asked=concurrency,
-                concurrency_reached=report.reached,
-            ),
-            first_error=next((o.error for o in outcomes if o.status != "ok"), None),
+            cell=cell,
+            client=_client_cell(key, shots, ok, load, cell),
+            first_error=next((s.outcome.error for s in shots.shots if s.outcome.status != "ok"), None),
         )
+
+
+def _request_row(key: dict[str, Any], shot: Shot, zero: float) -> RequestRow:
+    out = shot.outcome
+    return rounded(
+        RequestRow(
+            **key,
+            index=shot.number,
+            started_s=shot.sent_s - zero,
+            ttft_ms=out.ttft_ms,
+            first_chunk_ms=out.first_chunk_ms,
+            tpot_ms=out.tpot_ms,
+            e2e_ms=out.e2e_ms,
+            input_tokens=out.input_tokens,
+            output_tokens=out.output_tokens,
+            chunks=len(out.content_ms),
+            finish_reason=out.finish_reason,
+            status=out.status,  # type: ignore[arg-type]
+            error=out.error,
+            due_s=None if shot.due_s is None else shot.due_s - zero,
+            cached_tokens=out.cached_tokens,
+        )
+    )
+
+
+def _client_cell(key: dict[str, Any], shots: Shots, ok: list[Outcome], load: Load, cell: CellRow) -> ClientCell:
+    chunks = sum(len(o.content_ms) for o in ok)
+    tokens = sum(o.output_tokens or 0 for o in ok)
+    seen = ClientCell(
+        **key,
+        loop_lag_ms_p50=_round(metrics.percentile(shots.lag_ms, 50)),
+        loop_lag_ms_p99=_round(metrics.percentile(shots.lag_ms, 99)),
+        cpu_pct=round(shots.cpu_pct, 1),
+        tokens_per_chunk=round(tokens / chunks, 4) if chunks else None,
+        concurrency_asked=load.concurrency,
+        concurrency_reached=shots.reached(),
+        usage_tokens=tokens,
+        content_chunks=chunks,
+        late_ms_p99=cell.late_ms_p99,
+        workers=shots.workers,
+    )
+    seen.limited_by = metrics.client_limit(seen)
+    seen.client_limited = seen.limited_by is not None
+    return seen
 
 
 def _round(value: float | None) -> float | None:

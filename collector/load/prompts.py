@@ -53,13 +53,13 @@ class PromptMaker:
     """Makes the prompts of one study."""
 
     def __init__(self, study: Study, calibration: Calibration) -> None:
-        self._seed = study.seed
+        self.seed = study.seed
         self._kind: Prompts = study.prompts
         self._calibration = calibration
 
     def words(self, count: int, key: str) -> str:
         """`count` words that depend on the study's seed and `key` alone."""
-        rng = random.Random(f"{self._seed}/{key}")  # noqa: S311 - repeatable text, no secret
+        rng = random.Random(f"{self.seed}/{key}")  # noqa: S311 - repeatable text, no secret
         if self._kind.kind == "id_words":
             return " ".join(f"w{rng.randrange(16, self._kind.vocabulary)}" for _ in range(count))
         # Random words from the first on: two prompts share no prefix beyond chance.

@@ -31,6 +31,7 @@ class Outcome(Struct, kw_only=True):
     content_ms: list[float] = field(default_factory=list)  # arrival of each content chunk
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
     finish_reason: str | None = None
     text: str = ""
 
@@ -237,6 +238,9 @@ def _usage(chunk: dict[str, Any], out: Outcome) -> None:
             out.input_tokens = usage["prompt_tokens"]
         if isinstance(usage.get("completion_tokens"), int):
             out.output_tokens = usage["completion_tokens"]
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
+            out.cached_tokens = details["cached_tokens"]
 
 
 def _content(chunk: dict[str, Any], out: Outcome) -> str:

@@ -12,7 +12,7 @@ import aiohttp
 
 from collector.bundle.schema import EngineMetricRow
 
-__all__ = ["KEPT", "MetricsScraper", "Series", "kept", "parse"]
+__all__ = ["KEPT", "Counters", "MetricsScraper", "Series", "kept", "parse"]
 
 # What is kept: queue, KV cache, preemptions, prefix cache, token counters. Both engines, old names and new.
 KEPT: frozenset[str] = frozenset(
@@ -81,6 +81,30 @@ def kept(text: str) -> list[Series]:
     return [s for s in parse(text) if s.name in KEPT and abs(s.value) < float("inf")]
 
 
+class Counters(NamedTuple):
+    """What an engine has counted since it was started; None where it counts no such thing."""
+
+    output_tokens: float | None
+    prefix_hit_tokens: float | None
+
+    def since(self, before: Counters) -> Counters:
+        """What was counted between two readings."""
+        pairs = zip(self, before, strict=True)
+        return Counters(*(None if a is None or b is None else a - b for a, b in pairs))
+
+
+_OUTPUT_TOKENS = ("vllm:generation_tokens_total", "llamacpp:tokens_predicted_total")
+_PREFIX_HITS = (
+    "vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "llamacpp:prompt_tokens_cached_total",
+)  # fmt: skip
+
+
+def _sum(values: dict[str, float], names: tuple[str, ...]) -> float | None:
+    """The sum over the series of the names: an engine with several ranks exports one a rank."""
+    found = [value for key, value in values.items() if key.partition("{")[0] in names]
+    return sum(found) if found else None
+
+
 class MetricsScraper:
     """Scrapes an engine once a second and hands every kept series to `append`.
 
@@ -128,6 +152,15 @@ class MetricsScraper:
         return [
             EngineMetricRow(t_s=t, variant=self._variant, start=self._start, series=s.key, value=s.value) for s in found
         ]
+
+    async def counters(self) -> Counters | None:
+        """The engine's counters now; None when it does not answer."""
+        try:
+            await self.scrape()
+        except (aiohttp.ClientError, TimeoutError):
+            self.failures += 1
+            return None
+        return Counters(_sum(self.last, _OUTPUT_TOKENS), _sum(self.last, _PREFIX_HITS))
 
     async def __aenter__(self) -> MetricsScraper:
         self._task = asyncio.create_task(self._run(), name="metrics-scraper")

@@ -105,7 +105,13 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--resume", type=_folder, metavar="BUNDLE", help="Finish an interrupted bundle.")
 @click.option("--allow-other-gpu", is_flag=True, help="Measure on another GPU than the one named; both are recorded.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the engine; 0 takes a free one.")
+@click.option("--repeats", type=click.IntRange(1), help="Repeats per server start, instead of the study's.")
+@click.option("--starts", type=click.IntRange(1), help="Server starts per variant, instead of the study's.")
+@click.option("--control", is_flag=True, help="Measure the baseline twice, as A and A: what differs is noise.")
+@click.option("--until-precise", metavar="PCT", help="Go on until every ratio is known to this, e.g. 3%.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly, resumable, by then.")
+@click.option("--max-usd", type=click.FloatRange(min=0, min_open=True), help="The same, by the price per hour.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that send, when one is the limit.")
 def run(
     study: str | None,
     gpu: str,
@@ -116,12 +122,19 @@ def run(
     resume: Path | None,
     allow_other_gpu: bool,
     port: int,
+    repeats: int | None,
+    starts: int | None,
+    control: bool,
+    until_precise: str | None,
     max_minutes: float | None,
+    max_usd: float | None,
+    workers: int,
 ) -> None:
     """Measure STUDY (default: the GPU's ready study) and write a bundle."""
     from collector import prepare
     from collector import run as runs
 
+    precise = prepare.share(until_precise) if until_precise else None
     if resume is not None:
         bundle = open_bundle(resume)
         if bundle.info.status == "complete":
@@ -142,16 +155,23 @@ def run(
             )
     elif variants and resume is None:
         wanted = prepare.narrowed(wanted, variants)
-    if quick and resume is None:
-        wanted = prepare.quick(wanted)
+    if resume is None:
+        wanted = prepare.designed(wanted, quick=quick, repeats=repeats, starts=starts, control=control)
+    elif quick or control or repeats or starts:
+        raise UsageFault(
+            "a resumed bundle keeps its design", fix="leave out --quick, --repeats, --starts and --control"
+        )
     work = runs.Run(
         wanted,
         profile,
         out=out,
         resume=resume,
-        only=variants,
+        only=variants if endpoint or resume else (),  # a new bundle was narrowed to them already
         port=port,
         max_minutes=max_minutes,
+        max_usd=max_usd,
+        until_precise=precise,
+        workers=workers,
         allow_other_gpu=allow_other_gpu,
         api_key=os.environ.get("QUANTCASE_API_KEY") or None,
     )
@@ -162,6 +182,7 @@ def run(
     again = f"go on with: collect run --resume {outcome.folder}"
     if outcome.status == "complete":
         _out.print(f"\nbundle complete: {outcome.folder}", markup=False, soft_wrap=True)
+        _out.print(f"ended because {outcome.ended_by}", markup=False, soft_wrap=True)
         if problems:
             _out.print(f"not measured, and recorded as such: {problems}", markup=False, soft_wrap=True)
         _out.print(f"next: collect show {outcome.folder}; mkdocs build", markup=False, soft_wrap=True)

@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import msgspec
 
+from collector.design import with_control
 from collector.errors import QuantcaseError, UsageFault
 from collector.gpus import GpuProfile, recognise
 from collector.probes.nvml import Gpus
 from collector.study import Study
 
-__all__ = ["check_gpu", "check_names", "narrowed", "quick"]
+__all__ = ["check_gpu", "check_names", "designed", "narrowed", "share"]
 
 
-def quick(study: Study) -> Study:
+def _quick(study: Study) -> Study:
     """A shorter study to try things out: one repeat, short loops. Its numbers carry wide intervals and say n = 1."""
     workloads = [
         msgspec.structs.replace(
-            w, requests_per_stream=min(3, w.requests_per_stream), min_requests=min(6, w.min_requests)
+            w,
+            requests_per_stream=min(3, w.requests_per_stream),
+            min_requests=min(6, w.min_requests),
+            duration_s=min(10.0, w.duration_s),
         )
         for w in study.workloads
     ]
-    return msgspec.structs.replace(study, repeats=1, workloads=workloads, title=f"{study.title} (quick look)")
+    return msgspec.structs.replace(study, repeats=1, starts=1, workloads=workloads, title=f"{study.title} (quick look)")
+
+
+def designed(study: Study, *, quick: bool, repeats: int | None, starts: int | None, control: bool) -> Study:
+    """The study with what the command line says of its design."""
+    if quick:
+        study = _quick(study)
+    study = msgspec.structs.replace(study, repeats=repeats or study.repeats, starts=starts or study.starts)
+    return with_control(study) if control else study
+
+
+def share(text: str) -> float:
+    """`3%` or `0.03` as 0.03.
+
+    Raises:
+        UsageFault: no number, or none between 0 and 1.
+    """
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise UsageFault(f"--until-precise {text} is no share", fix="for example 3%")
+    return value
 
 
 def check_names(study: Study, names: tuple[str, ...]) -> None:

@@ -5,28 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import json
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from collector.budget import Budget, OutOfBudget
 from collector.bundle import manifest as manifests
 from collector.bundle.schema import Environment, Status, VariantRow, rounded
 from collector.bundle.write import BundleWriter, bundle_name
 from collector.describe import describe, first_row, log_tail
+from collector.design import imprecise, order
 from collector.engines import registry
 from collector.engines.base import Engine, EngineFacts, Server, ServeRequest, StartFailed
 from collector.engines.process import free_port, port_is_free
 from collector.errors import QuantcaseError
 from collector.gpus import GpuProfile
+from collector.load.floor import loopback_floor_ms
 from collector.load.measure import Client, calibrate
 from collector.load.prompts import Calibration, PromptMaker
+from collector.load.schedule import next_load, probes, settled
+from collector.load.workers import Workers
 from collector.plan import for_profile
 from collector.prepare import check_gpu
 from collector.probes.environment import capture
@@ -35,11 +41,13 @@ from collector.probes.nvml import Gpus
 from collector.probes.redact import redact, redact_argv
 from collector.probes.sampler import Sampler
 from collector.progress import View
-from collector.study import Load, Price, Study, Variant, Workload
+from collector.study import Price, Study, Variant
+from collector.visit import Pace, Visit
 
 __all__ = ["Outcome", "Run"]
 
 _PROMPTS = "prompts.json"
+_MOST_EXTRA_ROUNDS = 20
 _VRAM_RELEASE_S = 60.0
 _VRAM_SLACK_MIB = 300.0
 
@@ -51,10 +59,11 @@ class Outcome(Struct):
     status: Status
     failed: dict[str, str]
     log_tail: list[str]
+    ended_by: str
 
 
-class _OutOfTime(Exception):
-    """The time that `--max-minutes` gave is over."""
+Wanted = Callable[[str, str], int]  # (workload, load) -> repeats of one variant, over all its server starts
+WantedOf = Callable[[str, str, str], int]  # (variant, workload, load) -> the same
 
 
 class Run:
@@ -64,7 +73,9 @@ class Run:
         study: resolved; for a resumed run the bundle's own study is used instead.
         only: variants that this invocation measures; empty means all.
         port: fixed port of the engine; 0 takes a free one.
-        max_minutes: stop cleanly, resumable, when the next repeat may not fit.
+        max_minutes, max_usd: stop cleanly, resumable, when the next repeat may not fit.
+        until_precise: go on until every ratio to the baseline is known to this share, e.g. 0.03.
+        workers: processes that send together.
     """
 
     def __init__(
@@ -77,6 +88,9 @@ class Run:
         only: tuple[str, ...] = (),
         port: int = 0,
         max_minutes: float | None = None,
+        max_usd: float | None = None,
+        until_precise: float | None = None,
+        workers: int = 1,
         allow_other_gpu: bool = False,
         api_key: str | None = None,
     ) -> None:
@@ -86,7 +100,12 @@ class Run:
         self._resume = resume
         self._only = only
         self._port = port
-        self._deadline = time.monotonic() + 60 * max_minutes if max_minutes else None
+        self._max_minutes = max_minutes
+        self._max_usd = max_usd
+        self._until_precise = until_precise
+        self._workers = workers
+        self._load_workers: Workers | None = None
+        self._pace = Pace()
         self._allow_other_gpu = allow_other_gpu
         self._api_key = api_key
         self.folder: Path | None = resume
@@ -94,7 +113,6 @@ class Run:
         self._warned: set[str] = set()
         self._log_tail: list[str] = []
         self._longest_start_s = 0.0
-        self._longest_s: defaultdict[tuple[str, str], float] = defaultdict(float)
 
     async def execute(self, console: Console) -> Outcome:
         """Measure everything that is not done yet, with progress on `console`.
@@ -108,24 +126,36 @@ class Run:
             raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
         engine = registry.engine(self.study.engine.name)
         engine.check(self.study)
+        if self._resume is None:
+            self.study = _priced(self.study, self.profile)
+        self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price)
         self._writer = self._open_bundle(engine)
         self.folder = self._writer.folder
         wall, monotonic = time.time(), time.monotonic()
         self._zero = monotonic - (wall - self._writer.created().timestamp())
         planned = self._writer.manifest.quantcase.cells_planned
         status: Status = "interrupted"
+        ended_by = "stopped"
         try:
             with View(console, planned, len(self._writer.cells)) as view:
                 self._view = view
                 view.say(f"bundle {self._writer.folder}")
-                with tempfile.TemporaryDirectory(prefix="quantcase-") as work:
-                    await self._all_variants(engine, Path(work))
+                async with contextlib.AsyncExitStack() as stack:
+                    if self._workers > 1:
+                        self._load_workers = await stack.enter_async_context(Workers(self._workers))
+                    if self._writer.client.loopback_floor_ms is None:
+                        self._writer.client.loopback_floor_ms = await loopback_floor_ms()
+                    work = stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcase-"))
+                    try:
+                        ended_by = await self._all_rounds(engine, Path(work))
+                    except OutOfBudget as e:
+                        ended_by = str(e)
+                        view.say(f"{e}: closing the bundle")
             status = self._status()
-        except _OutOfTime:
-            status = "interrupted"
         finally:
+            self._note_end(ended_by)
             self._writer.close(status)
-        return Outcome(self._writer.folder, status, self._failed, self._log_tail)
+        return Outcome(self._writer.folder, status, self._failed, self._log_tail, ended_by)
 
     # -- the bundle ----------------------------------------------------------------------------------------------
 
@@ -134,12 +164,7 @@ class Run:
             writer = BundleWriter.resume(self._resume)
             self.study = writer.study if self.study.engine.name != "endpoint" else self.study
         else:
-            study = for_profile(self.study, self.profile)
-            price = self.profile.price_usd_per_hour
-            if study.price is None and price is not None and study.engine.name != "replay":
-                quoted = Price(usd_per_hour=price.value, source=price.source, date=price.date)
-                study = msgspec.structs.replace(study, price=quoted)
-            self.study = study
+            study = self.study
             self._out.mkdir(parents=True, exist_ok=True)
             today = datetime.datetime.now(datetime.UTC).date()
             writer = BundleWriter.create(
@@ -147,7 +172,7 @@ class Run:
                 study,
                 grade=engine.grade,
                 gpu=self.profile.name,
-                cells_planned=len(study.variants) * len(study.cells()) * study.repeats,
+                cells_planned=len(study.variants) * len(study.cells()) * study.repeats * study.starts,
                 environment=Environment(gpu_asked=self.profile.name),
             )
         sessions = writer.environment.sessions
@@ -157,44 +182,90 @@ class Run:
         writer.save_documents()
         return writer
 
+    def _note_end(self, ended_by: str) -> None:
+        session = self._writer.environment.sessions[-1]
+        session.ended_by = f"failed: {', '.join(self._failed)}" if self._failed else ended_by
+        session.minutes = round(self._budget.minutes, 3)
+        usd = self._budget.usd
+        session.usd = None if usd is None else round(usd, 4)
+
     def _status(self) -> Status:
-        done = self._repeats_done()
-        wanted = [(v.name, w.name, load.name) for v in self.study.variants for w, load in self.study.cells()]
         # A format that the engine or the card cannot do is a finding; a crash is not, and a resumed run tries it again.
         last = {v.variant: v.exit_state for v in self._writer.variants}
         ended = {name for name, state in last.items() if state in ("oom", "unsupported")}
-        if not done or self.study.baseline in self._failed:
+        if not self._writer.cells or self.study.baseline in self._failed:
             return "failed"
-        whole = all(done[key] >= self.study.repeats or key[0] in ended for key in wanted)
-        return "complete" if whole else "interrupted"
+        enough = _everywhere(self.study.starts * self.study.repeats)
+        missing = [v.name for v in self.study.variants if v.name not in ended and self._open(v.name, enough)]
+        return "interrupted" if missing else "complete"
 
     def _repeats_done(self) -> Counter[tuple[str, str, str]]:
         return Counter((c.variant, c.workload, c.load) for c in self._writer.cells)
 
     # -- variants ------------------------------------------------------------------------------------------------
 
-    async def _all_variants(self, engine: Engine, work: Path) -> None:
-        for number, variant in enumerate(self.study.variants, 1):
-            if self._only and variant.name not in self._only:
-                continue
-            todo = self._todo(variant)
-            past = [v for v in self._writer.variants if v.variant == variant.name]
-            if not todo or (past and past[-1].exit_state in ("oom", "unsupported")):
-                continue
-            self._keep_to_time(self._longest_start_s)
-            start = max((v.start for v in past), default=0) + 1
-            self._view.say(f"variant {number} of {len(self.study.variants)}: {variant.name} (server start {start})")
-            await self._one_start(engine, variant, start, todo, work)
+    async def _all_rounds(self, engine: Engine, work: Path) -> str:
+        """Server starts in rounds, every variant once a round; returns what ended the run."""
+        for number in range(1, self.study.starts + 1):
+            await self._round(engine, work, number, _everywhere(number * self.study.repeats))
+        if self._until_precise is None:
+            return "all that was planned is measured"
+        return await self._extra_rounds(engine, work, self._until_precise)
 
-    def _todo(self, variant: Variant) -> list[tuple[Workload, Load, int]]:
-        """(workload, load, repeats still missing) of a variant."""
+    async def _extra_rounds(self, engine: Engine, work: Path, target: float) -> str:
+        """Go on with what is not known well enough: those variants and the baseline, those cells."""
+        for extra in range(1, _MOST_EXTRA_ROUNDS + 1):
+            left = [i for i in imprecise(self.study, self._writer.cells, target) if not self._ended(i.variant)]
+            if not left:
+                return f"every ratio is known to {target:.1%}"
+            widest = max(left, key=lambda i: i.half_width)
+            self._view.say(
+                f"{len(left)} ratios are not known to {target:.1%} yet, least {widest.variant} {widest.workload} "
+                f"{widest.load} (±{widest.half_width:.1%}): extra round {extra}"
+            )
+            cells = {(i.workload, i.load) for i in left}
+            variants = {i.variant for i in left} | {self.study.baseline}
+            done = self._repeats_done()
+
+            def wanted(variant: str, workload: str, load: str) -> int:
+                more = self.study.repeats if variant in variants and (workload, load) in cells else 0  # noqa: B023
+                return done[(variant, workload, load)] + more  # noqa: B023
+
+            await self._round(engine, work, self.study.starts + extra, wanted)
+        return f"{_MOST_EXTRA_ROUNDS} extra rounds were not enough for {target:.1%}"
+
+    async def _round(self, engine: Engine, work: Path, number: int, wanted: WantedOf) -> None:
+        for name in order(self.study, number):
+            if (self._only and name not in self._only) or self._ended(name):
+                continue
+            if not self._open(name, wanted):
+                continue
+            self._budget.keep(self._longest_start_s)
+            variant = self.study.variant(name)
+            start = max((v.start for v in self._writer.variants if v.variant == name), default=0) + 1
+            self._view.say(f"{name}: server start {start}, round {number}")
+            await self._one_start(engine, variant, start, functools.partial(wanted, name), work)
+
+    def _ended(self, variant: str) -> bool:
+        """Whether its last start says that it cannot be served here: it is not tried again."""
+        past = [v for v in self._writer.variants if v.variant == variant]
+        return variant in self._failed or (bool(past) and past[-1].exit_state in ("oom", "unsupported"))
+
+    def _open(self, variant: str, wanted: WantedOf) -> bool:
+        """Whether a variant has cells that are still to be measured."""
         done = self._repeats_done()
-        missing = [(w, x, self.study.repeats - done[(variant.name, w.name, x.name)]) for w, x in self.study.cells()]
-        return [m for m in missing if m[2] > 0]
+        mine = [c for c in self._writer.cells if c.variant == variant]
+        for workload in self.study.workloads:
+            found = probes(mine, workload) if workload.search != "none" else []
+            if workload.search != "none" and next_load(workload, found) is not None:
+                return True
+            loads = workload.loads() if workload.search == "none" else settled(workload, found)
+            for load in loads:
+                if done[(variant, workload.name, load.name)] < wanted(variant, workload.name, load.name):
+                    return True
+        return False
 
-    async def _one_start(
-        self, engine: Engine, variant: Variant, start: int, todo: list[tuple[Workload, Load, int]], work: Path
-    ) -> None:
+    async def _one_start(self, engine: Engine, variant: Variant, start: int, wanted: Wanted, work: Path) -> None:
         """One life of the server: its row is in variants.csv whatever happens to it."""
         row = first_row(variant, start, engine.name)
         log_path = work / f"{variant.name}-{start}.log"
@@ -210,7 +281,7 @@ class Run:
                     row.exit_state = "ok"  # it serves; what happens from here on may change that
                     self._describe(row, server, variant)
                     self._writer.set_variant(rounded(row))
-                    await self._measure(server, variant, row, start, todo)
+                    await self._measure(server, variant, row, start, wanted)
                 except StartFailed as e:
                     row.exit_state = e.exit_state  # type: ignore[assignment]
                     row.argv = json.dumps(redact_argv(e.argv))
@@ -279,84 +350,31 @@ class Run:
 
     # -- measuring -----------------------------------------------------------------------------------------------
 
-    async def _measure(
-        self, server: Server, variant: Variant, row: VariantRow, start: int, todo: list[tuple[Workload, Load, int]]
-    ) -> None:
+    async def _measure(self, server: Server, variant: Variant, row: VariantRow, start: int, wanted: Wanted) -> None:
         extra = getattr(server, "extra_body", None)
-        client = Client(server.base_url, server.model, extra_body=extra, api_key=self._api_key)
-        calibration = await self._calibration(client)
-        maker = PromptMaker(self.study, calibration)
+        client = Client(
+            server.base_url, server.model, extra_body=extra, api_key=self._api_key, workers=self._load_workers
+        )
+        maker = PromptMaker(self.study, await self._calibration(client))
         first = await client.ask(self.study.workloads[0].api, maker.words(16, f"first/{variant.name}/{start}"), 16)
         if first.input_tokens is None:
             raise QuantcaseError(f"{variant.name}: the first request failed: {first.error}", fix="see the engine's log")
         if row.healthy_s is not None and first.ttft_ms is not None:
             row.first_token_s = row.healthy_s + first.ttft_ms / 1000
         async with contextlib.AsyncExitStack() as stack:
+            scraper = None
             if server.metrics_path:
                 url = server.base_url + server.metrics_path
                 scraper = MetricsScraper(
                     url, self._writer.add_engine_metrics, variant=variant.name, start=start, clock=self._now
                 )
                 await stack.enter_async_context(scraper)
-            warmed: set[tuple[str, str]] = set()
-            # Repeats outside, cells inside: slow drift (heat, neighbours) falls on all cells alike.
-            for repeat in range(1, self.study.repeats + 1):
-                for workload, load, missing in todo:
-                    if repeat <= missing:
-                        place = (variant.name, start, workload, load, repeat)
-                        await self._one_repeat(client, maker, place, warmed, server)
-
-    async def _one_repeat(
-        self,
-        client: Client,
-        maker: PromptMaker,
-        place: tuple[str, int, Workload, Load, int],
-        warmed: set[tuple[str, str]],
-        server: Server,
-    ) -> None:
-        name, start, workload, load, repeat = place
-        cell = (workload.name, load.name)
-        self._keep_to_time(self._longest_s[cell])
-        if cell not in warmed:
-            self._view.now(f"{name} {workload.name} {load.name}: warming up")
-            bad = await client.warm_up(maker, workload, load)
-            if bad is not None and not server.alive():
-                raise QuantcaseError(f"{name}: the engine died while warming up", fix="see the engine's log")
-            warmed.add(cell)
-        self._view.now(f"{name} {workload.name} {load.name}: repeat {repeat}")
-        began = time.monotonic()
-        # Prompts of a second server start differ from those of the first: repeats already done are not asked again.
-        number = repeat + self.study.repeats * (start - 1)
-        try:
-            measured = await client.repeat(
-                maker,
-                workload,
-                load,
-                variant=name,
-                start=start,
-                repeat=repeat,
-                zero=self._zero,
-                prompts_of=number,
-            )
-        except OSError as e:
-            raise QuantcaseError(f"{name}: cannot connect: {e.strerror or e}", fix="see the engine's log") from None
-        self._longest_s[cell] = max(self._longest_s[cell], time.monotonic() - began)
-        if not server.alive():
-            raise QuantcaseError(f"{name}: the engine died during {workload.name} {load.name}", fix="see its log")
-        if measured.cell.ok == 0:
-            raise QuantcaseError(
-                f"{name}: all {measured.cell.n} requests of {workload.name} {load.name} failed: {measured.first_error}",
-                fix="see the engine's log",
-            )
-        self._writer.client.cells.append(measured.client)
-        self._writer.add_repeat(measured.requests, measured.gaps, measured.cell)
-        self._view.repeat_done(measured.cell, self.study.repeats)
-
-    def _keep_to_time(self, needed_s: float) -> None:
-        """Stop, resumable, when what comes next took longer last time than there is time left."""
-        if self._deadline is not None and time.monotonic() + 1.2 * needed_s > self._deadline:
-            self._view.say("time is up: closing the bundle so that it can be resumed")
-            raise _OutOfTime
+            visit = Visit(
+                study=self.study, variant=variant.name, start=start, server=server, client=client, maker=maker,
+                scraper=scraper, writer=self._writer, budget=self._budget, pace=self._pace, view=self._view,
+                zero=self._zero, wanted=wanted,
+            )  # fmt: skip
+            await visit.measure()
 
     async def _calibration(self, client: Client) -> Calibration:
         """Taken once a bundle, so that every variant and every resumed run gets the same prompts."""
@@ -382,3 +400,20 @@ class Run:
                 self._view.say(f"WARNING {used - idle_mib:.0f} MiB of VRAM are still held after the engine was stopped")
                 return
             await asyncio.sleep(0.25)
+
+
+def _everywhere(repeats: int) -> WantedOf:
+    def wanted(_variant: str, _workload: str, _load: str) -> int:
+        return repeats
+
+    return wanted
+
+
+def _priced(study: Study, profile: GpuProfile) -> Study:
+    """The study on that card, with the profile's price where it names none. A replay costs nothing."""
+    study = for_profile(study, profile)
+    price = profile.price_usd_per_hour
+    if study.price is None and price is not None and study.engine.name != "replay":
+        quoted = Price(usd_per_hour=price.value, source=price.source, date=price.date)
+        study = msgspec.structs.replace(study, price=quoted)
+    return study

@@ -213,6 +213,8 @@ class BundleWriter:
         info = self.manifest.quantcase
         info.status = status
         info.cells_done = len(self.cells)
+        if status == "complete" or info.cells_done > info.cells_planned:  # searches and extra rounds add cells
+            info.cells_planned = max(info.cells_planned, info.cells_done)
         self.manifest.resources = manifests.resources(self.folder)
         manifests.write(self.folder, self.manifest)
 

@@ -9,7 +9,7 @@ from collector.engines.base import EngineFacts, Evidence, ServeRequest, Timeline
 from collector.engines.process import EngineProcess
 from collector.engines.recording import Recording, load
 from collector.errors import QuantcaseError
-from collector.study import Study
+from collector.study import Study, Variant
 
 __all__ = ["Replay"]
 
@@ -23,7 +23,7 @@ class Replay:
     def check(self, study: Study) -> None:
         """Raises QuantcaseError when the recording is missing or lacks a variant of the study."""
         recording = load(study.engine.source)
-        missing = [v.name for v in study.variants if v.name not in recording.variants]
+        missing = [name for v in study.variants if (name := _recorded(study, v)) not in recording.variants]
         if missing:
             known = ", ".join(recording.variants)
             raise QuantcaseError(
@@ -37,7 +37,7 @@ class Replay:
             "--recording",
             request.spec.source or "",
             "--variant",
-            request.variant.name,
+            _recorded(request.study, request.variant),
             "--port",
             str(request.port),
         ]
@@ -49,6 +49,11 @@ class Replay:
         return _ReplayServer(process, recording, request)
 
 
+def _recorded(study: Study, variant: Variant) -> str:
+    """The recorded variant that stands for one of the study's: the control is the baseline once more."""
+    return study.baseline if variant.name == study.control else variant.name
+
+
 class _ReplayServer:
     """Server protocol: see base.Server. Its facts are the recorded ones and say so in their evidence."""
 
@@ -57,10 +62,10 @@ class _ReplayServer:
     def __init__(self, process: EngineProcess, recording: Recording, request: ServeRequest) -> None:
         self._process = process
         self._recording = recording
-        self._facts = recording.variants[request.variant.name].facts
+        self._facts = recording.variants[_recorded(request.study, request.variant)].facts
         self._stop_timeout_s = request.spec.stop_timeout_s
         self.base_url = f"http://127.0.0.1:{request.port}"
-        self.model = request.variant.name
+        self.model = _recorded(request.study, request.variant)
         self.argv = ["collector.engines.replay_server", "--recording", recording.bundle, "--variant", self.model]
         self.pids = [process.pid]
         self.timeline: Timeline = process.timeline

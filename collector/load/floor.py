@@ -18,8 +18,7 @@ _REQUESTS = 200
 _CHUNK = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}],"usage":{"completion_tokens":1}}\n\n'
 _REPLY = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"%x\r\n%s\r\n" % (len(_CHUNK), _CHUNK)
-    + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+    b"%x\r\n%s\r\n" % (len(_CHUNK), _CHUNK) + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 )
 
 

@@ -16,7 +16,7 @@ from collector.bundle.schema import CellRow
 from collector.errors import UsageFault
 from collector.study import Load, Workload
 
-__all__ = ["Probe", "arrivals", "kept_up", "next_load", "probes", "read_trace", "within_slo"]
+__all__ = ["Probe", "arrivals", "kept_up", "next_load", "probes", "read_trace", "settled", "within_slo"]
 
 _MAX_TRACE_BYTES = 64 << 20
 _MOST_PROBES = 12
@@ -118,6 +118,15 @@ def next_load(workload: Workload, done: Sequence[Probe]) -> Load | None:
     if fails / holds <= _SLO_STEP or fails < holds:
         return None
     return Load.open(math.sqrt(holds * fails))
+
+
+def settled(workload: Workload, done: Sequence[Probe]) -> list[Load]:
+    """The rates of a finished search that get all repeats: of saturation every one, of an SLO the two that bound it."""
+    if workload.search == "saturation":
+        return [Load.open(p.rate) for p in sorted(done, key=lambda p: p.rate)]
+    holds = [p.rate for p in done if p.within_slo and p.kept_up]
+    fails = [p.rate for p in done if not (p.within_slo and p.kept_up)]
+    return [Load.open(r) for r in ([max(holds)] if holds else []) + ([min(fails)] if fails else [])]
 
 
 def kept_up(cell: CellRow) -> bool:

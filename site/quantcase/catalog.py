@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,6 +67,16 @@ class Case:
     @cached_property
     def cells(self) -> pd.DataFrame:
         return _frame("cells", self.bundle.cells())
+
+    @cached_property
+    def ok_counts(self) -> dict[tuple[str, str, str], int]:
+        """Requests that ended well, by (variant, workload, load)."""
+        ok = self.requests[self.requests["status"] == "ok"]
+        return dict(Counter(zip(ok["variant"], ok["workload"], ok["load"], strict=True)))
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        return _frame("telemetry", self.bundle.telemetry())
 
     @cached_property
     def profile(self) -> gpus.GpuProfile | None:

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantcase.analysis.compare import Comparison
-from quantcase.text import signed_percent, text
+from quantcase.analysis.points import Point
+from quantcase.text import number, signed_percent, text
 
-__all__ = ["Column", "badge", "banner", "delta", "none", "table"]
+__all__ = ["Column", "badge", "banner", "change", "delta", "figure", "interval", "kind_words", "none", "table"]
 
-_SHAPES = {"better": "▲", "worse": "▼", "equivalent": "=", "negligible": "≈", "inconclusive": "?"}
-_WORDS = {
-    "better": "better",
-    "worse": "worse",
-    "equivalent": "equivalent",
-    "negligible": "negligible",
-    "inconclusive": "inconclusive",
-}
+_SHAPES = {"faster": "▲", "slower": "▼", "equivalent": "=", "negligible": "≈", "inconclusive": "?"}
 
 
 @dataclass(frozen=True)
@@ -49,16 +43,51 @@ def _num(column: Column) -> str:
 
 
 def delta(comparison: Comparison | None) -> str:
-    """A change against the baseline: shape, word, colour, and its interval in the tooltip and to screen readers."""
+    """A change against the baseline: the figure, its interval, and one of five words with shape and colour."""
     if comparison is None:
         return "–"
     c = comparison
-    shown = signed_percent(c.ratio)
-    interval = (
-        "one run: no interval" if c.low != c.low else f"95 %: {signed_percent(c.low)} to {signed_percent(c.high)}"
+    word = "different, negligible" if c.kind == "negligible" else c.kind
+    return (
+        f'<span class="qc-change">{signed_percent(c.ratio)}</span> '
+        f'<span class="qc-delta" data-class="{c.kind}">{_SHAPES[c.kind]} {word}</span> '
+        f'<small class="qc-span">{interval(c)}{_needed(c)}</small>'
     )
-    word = f"{_SHAPES[c.kind]} {_WORDS[c.kind]}"
-    return f'{shown} <span class="qc-delta" data-class="{c.kind}" title="{interval}">{word}</span>'
+
+
+def interval(c: Comparison) -> str:
+    """The interval of a change, `(+33.1 to +39.4 %)`."""
+    if c.low != c.low:
+        return "(one run: no interval)"
+    low, high = (signed_percent(x).removesuffix(" %") for x in (c.low, c.high))
+    return f"({low} to {high} %)"
+
+
+def change(c: Comparison) -> str:
+    """A change in a sentence: the figure and its interval."""
+    return f"{signed_percent(c.ratio)} {interval(c)}"
+
+
+def figure(point: Point | None, digits: int = 3) -> str:
+    """A measured value for a table, or why it is not shown."""
+    if point is None:
+        return "–"
+    if not point.shown:
+        return f'<span class="qc-few" title="too few requests for this percentile">n = {point.n}, too few</span>'
+    return number(point.value, digits)
+
+
+def kind_words(c: Comparison) -> str:
+    """faster, slower, equivalent, different but negligible, or inconclusive and how much is missing."""
+    if c.kind == "negligible":
+        return "different, negligible"
+    return f"inconclusive{_needed(c)}" if c.kind == "inconclusive" else c.kind
+
+
+def _needed(c: Comparison) -> str:
+    if c.more_repeats is None:
+        return ""
+    return f", about {c.more_repeats} more repeat{'s' if c.more_repeats != 1 else ''}"
 
 
 def badge(grade: str) -> str:

@@ -52,7 +52,8 @@ def test_a_ramp_rises_from_the_first_rate_to_the_second() -> None:
     first, last = sum(t < 10 for t in due), sum(t >= 90 for t in due)
     assert first == pytest.approx(14, abs=1)  # the integral of the rate over the first tenth
     assert last == pytest.approx(86, abs=1)
-    assert due[0] >= 0 and due[-1] < 100
+    assert due[0] >= 0
+    assert due[-1] < 100
 
 
 def test_a_trace_is_taken_as_it_is_and_its_faults_name_the_line(tmp_path: Path) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import pandas as pd
-
-from quantcase.analysis.intervals import ratio_interval
+from quantcase.analysis.hierarchy import Estimate, ratio
+from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key, cell_estimates
 from quantcase.catalog import Case
 
-__all__ = ["ROPE", "Comparison", "Kind", "comparisons", "judge"]
+__all__ = ["HIGHER_IS_BETTER", "ROPE", "Comparison", "Kind", "comparisons", "judge", "regions"]
 
-Kind = Literal["better", "worse", "equivalent", "negligible", "inconclusive"]
+Kind = Literal["faster", "slower", "equivalent", "negligible", "inconclusive"]
 
 # Region of practical equivalence: a ratio within 1 +- this is no difference that anybody would act on.
 ROPE: dict[str, float] = {
-    "throughput_tok_s": 0.03,
+    THROUGHPUT: 0.03,
     "ttft_ms_p50": 0.05,
     "tpot_ms_p50": 0.05,
     "e2e_ms_p50": 0.05,
@@ -25,7 +25,9 @@ ROPE: dict[str, float] = {
     "e2e_ms_p95": 0.10,
     "e2e_ms_p99": 0.10,
 }
-HIGHER_IS_BETTER = {"throughput_tok_s"}
+HIGHER_IS_BETTER = {THROUGHPUT}
+_ALPHA = 0.05
+_MOST_REPEATS = 200  # beyond that "about N more" is no plan
 
 
 @dataclass(frozen=True)
@@ -42,46 +44,119 @@ class Comparison:
     high: float
     runs: tuple[int, int]
     kind: Kind
+    p: float = math.nan  # of the ratio being 1, as it is
+    adjusted_p: float = math.nan  # the same, for as many comparisons as are read at once (Holm)
+    rope: float = 0.0  # the region that it was judged by
+    more_repeats: int | None = None  # inconclusive: about so many more of each side would decide it
 
 
-def judge(metric: str, ratio: float, low: float, high: float) -> Kind:
+def judge(metric: str, ratio: float, low: float, high: float, rope: float | None = None) -> Kind:
     """The class of a ratio: the interval decides, not the point.
 
     Wholly inside the region of equivalence: `equivalent`, or `negligible` when it excludes 1. Wholly outside on one
-    side: `better` or `worse`. All else, an unknown interval included: `inconclusive`.
+    side: `faster` or `slower`. All else, an unknown interval included: `inconclusive`.
     """
     if math.isnan(low) or math.isnan(high) or math.isnan(ratio):
         return "inconclusive"
-    bound = math.log1p(ROPE[metric])
+    bound = math.log1p(ROPE[metric] if rope is None else rope)
     a, b = math.log(low), math.log(high)
     if -bound <= a and b <= bound:
         return "equivalent" if a <= 0 <= b else "negligible"
     if a > bound or b < -bound:
-        return "better" if (a > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+        return "faster" if (a > 0) == (metric in HIGHER_IS_BETTER) else "slower"
     return "inconclusive"
 
 
-def comparisons(case: Case) -> list[Comparison]:
-    """Every measured variant against the baseline, at every load point, for every metric that has a region."""
-    found = []
+def regions(case: Case, known: Mapping[Key, Mapping[str, Estimate]]) -> dict[str, float]:
+    """The region of equivalence of each metric, widened to what the control (A/A) differs by from the baseline.
+
+    The widest |log ratio| of the control over all load points counts: what a second copy of the baseline differs by is
+    what this set-up cannot tell apart.
+    """
+    found = dict(ROPE)
+    control = case.study.control
+    for (_, _, metric), arms in known.items():
+        if metric in found and control in arms and case.baseline in arms:
+            a, b = arms[control].value, arms[case.baseline].value
+            if a > 0 and b > 0:
+                found[metric] = max(found[metric], math.expm1(abs(math.log(a / b))))
+    return found
+
+
+def comparisons(case: Case, known: Mapping[Key, Mapping[str, Estimate]] | None = None) -> list[Comparison]:
+    """Every measured variant against the baseline, at every load point, for every metric that has a region.
+
+    Percentiles with too few requests (LEAST) on either side are left out. Where several variants and load points are
+    read at once, a few of many true ties would look different by chance: `faster` and `slower` also need a p below
+    0.05 after Holm's correction over all comparisons of the metric in the case.
+    """
+    all_known = cell_estimates(case) if known is None else known
+    widths = regions(case, all_known)
+    found: list[Comparison] = []
     for variant in case.measured_variants():
         if variant == case.baseline:
             continue
         for workload, at in case.points_of_load():
-            load = at.name
-            for metric in ROPE:
-                ours = _runs(case.cells, variant, workload.name, load, metric)
-                theirs = _runs(case.cells, case.baseline, workload.name, load, metric)
-                if not ours or not theirs:
+            for metric, rope in widths.items():
+                arms = all_known.get((workload.name, at.name, metric), {})
+                if variant not in arms or case.baseline not in arms:
                     continue
-                ratio, low, high = ratio_interval(ours, theirs)
-                runs = (len(ours), len(theirs))
-                kind = judge(metric, ratio, low, high)
-                found.append(Comparison(variant, workload.name, load, at.amount, metric, ratio, low, high, runs, kind))
-    return found
+                counts = [_requests(case, v, workload.name, at.name) for v in (variant, case.baseline)]
+                if metric in METRICS and min(counts) < LEAST[METRICS[metric][1]]:
+                    continue
+                value, low, high, p = ratio(arms[variant], arms[case.baseline])
+                runs = (
+                    _runs(case, variant, workload.name, at.name),
+                    _runs(case, case.baseline, workload.name, at.name),
+                )
+                kind = judge(metric, value, low, high, rope)
+                found.append(
+                    Comparison(
+                        variant, workload.name, at.name, at.amount, metric, value, low, high, runs, kind, p, p, rope
+                    )
+                )
+    return [_with_more(c) for c in _holm(found, case.study.control)]
 
 
-def _runs(cells: pd.DataFrame, variant: str, workload: str, load: str, metric: str) -> list[float]:
-    """The metric of each repeat, over all server starts."""
-    mine = cells[(cells["variant"] == variant) & (cells["workload"] == workload) & (cells["load"] == load)]
-    return [float(v) for v in mine[metric].dropna()]
+def _holm(found: Sequence[Comparison], control: str) -> list[Comparison]:
+    """Holm's step-down over the comparisons of one metric; the control is no claim and does not count."""
+    adjusted: dict[int, float] = {}
+    for metric in {c.metric for c in found}:
+        family = sorted(
+            (c.p, i) for i, c in enumerate(found) if c.metric == metric and c.variant != control and not math.isnan(c.p)
+        )
+        highest = 0.0
+        for rank, (p, i) in enumerate(family):
+            highest = max(highest, min(1.0, p * (len(family) - rank)))
+            adjusted[i] = highest
+    after = []
+    for i, c in enumerate(found):
+        p = adjusted.get(i, c.p)
+        unsure = c.kind in ("faster", "slower") and not p < _ALPHA
+        after.append(replace(c, adjusted_p=p, kind="inconclusive" if unsure else c.kind))
+    return after
+
+
+def _with_more(c: Comparison) -> Comparison:
+    """About how many more repeats would decide an inconclusive comparison, if its ratio stays where it is.
+
+    The half width shrinks with the root of the repeats; it must become the distance from the ratio to the nearer edge
+    of the region: r' = r (half width / distance)^2.
+    """
+    if c.kind != "inconclusive" or math.isnan(c.low) or c.ratio <= 0:
+        return c
+    half = (math.log(c.high) - math.log(c.low)) / 2
+    distance = abs(abs(math.log(c.ratio)) - math.log1p(c.rope))
+    repeats = min(c.runs)
+    needed = repeats * (half / distance) ** 2 if distance > 0 else math.inf
+    more = math.ceil(needed) - repeats
+    return replace(c, more_repeats=max(1, more) if more <= _MOST_REPEATS else None)
+
+
+def _requests(case: Case, variant: str, workload: str, load: str) -> int:
+    return case.ok_counts.get((variant, workload, load), 0)
+
+
+def _runs(case: Case, variant: str, workload: str, load: str) -> int:
+    cells = case.cells
+    return int(((cells["variant"] == variant) & (cells["workload"] == workload) & (cells["load"] == load)).sum())

@@ -31,6 +31,10 @@ def _figure(key: str, value: float | None, unit: str, low: float, high: float, n
     }  # fmt: skip
 
 
+def _key(p: Point) -> str:
+    return f"{p.workload}.{p.load}.{p.variant}.{p.metric}"
+
+
 def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
     """`{key, value, unit, low, high, n, source}` per figure. What was never measured has no entry.
 
@@ -38,7 +42,7 @@ def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
     """
     found = []
     for p in points:
-        key = f"{p.workload}.{p.load}.{p.variant}.{p.metric}"
+        key = _key(p)
         if p.metric == "usd_per_1m_output_tokens":
             found.append(_figure(f"cost.{key}", p.value, p.unit, p.low, p.high, p.runs, p.source))
         elif p.metric in CELL_METRICS:
@@ -75,4 +79,5 @@ def case_document(case: Case, points: Sequence[Point]) -> dict[str, Any]:
             "collector_version": info.collector_version,
         },
         "figures": figures(case, points),
+        "hidden": [_key(p) for p in points if not p.shown and p.metric in CELL_METRICS],  # too few requests to be shown
     }

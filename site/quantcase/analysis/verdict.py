@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantcase.analysis.compare import Comparison
-from quantcase.analysis.trust import trust
+from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
 __all__ = ["Answer", "Verdict", "answer", "verdicts"]
@@ -55,7 +55,7 @@ def _withheld(case: Case) -> tuple[str, str] | None:
 
 def verdicts(case: Case, found: list[Comparison]) -> list[Verdict]:
     """Every variant but the baseline for every workload, judged at the workload's highest measured load."""
-    others = [v.name for v in case.study.variants if v.name != case.baseline]
+    others = [v.name for v in case.study.variants if v.name not in (case.baseline, case.study.control)]
     return [_one(case, variant, w.name, found) for variant in others for w in case.study.workloads]
 
 
@@ -77,18 +77,18 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
     if not mine:
         return Verdict(variant, workload, "none", "not-measured", "not measured yet")
     top = max(mine, key=lambda c: c.amount)
-    limited = trust(case).limited
+    limited = limited_loads(case)
     if {(variant, workload, top.load), (case.baseline, workload, top.load)} & limited:
         return Verdict(variant, workload, "none", "client-limited", "the client was the limit at the highest load", top)
     if row.method != "none" and row.kernel_class in ("fallback", "unknown"):
         return Verdict(variant, workload, "caution", "kernel", f"its kernel path is {row.kernel_class}", top)
-    if top.kind == "worse":
+    if top.kind == "slower":
         return Verdict(variant, workload, "avoid", "slower", "slower than the baseline at the highest load", top)
-    if top.kind != "better":
+    if top.kind != "faster":
         reason = {
             "equivalent": "as fast as the baseline",
             "negligible": "a difference too small to act on",
-            "inconclusive": "the difference is inside the noise: more repeats are needed",
+            "inconclusive": f"the difference is inside the noise{_more(top)}",
         }[top.kind]
         return Verdict(variant, workload, "none", "no-gain", reason, top)
     if case.bundle.info.weights == "dummy":
@@ -100,6 +100,12 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
     )
 
 
+def _more(c: Comparison) -> str:
+    if c.more_repeats is None:
+        return ": more repeats are needed"
+    return f": about {c.more_repeats} more repeats would decide it"
+
+
 def answer(case: Case, found: list[Comparison]) -> Answer:
     """The case in one answer."""
     withheld = _withheld(case)
@@ -108,7 +114,7 @@ def answer(case: Case, found: list[Comparison]) -> Answer:
     faster: dict[str, list[Comparison]] = {}
     for verdict in verdicts(case, found):
         c = verdict.evidence
-        if c is not None and c.kind == "better" and verdict.rule not in ("kernel", "client-limited"):
+        if c is not None and c.kind == "faster" and verdict.rule not in ("kernel", "client-limited"):
             faster.setdefault(verdict.workload, []).append(c)
     best = {workload: max(gains, key=lambda c: c.ratio) for workload, gains in faster.items()}
     tied = {

@@ -12,8 +12,10 @@ from quantcase.charts.theme import TEXT, series_scale
 __all__ = ["cost_per_million"]
 
 
-def cost_per_million(points: pd.DataFrame, workload: str, load: str, baseline: str, *, title: str) -> Figure:
-    """Bars with their 95 % intervals, the baseline first."""
+def cost_per_million(
+    points: pd.DataFrame, workload: str, load: str, baseline: str, *, title: str, dots: pd.DataFrame | None = None
+) -> Figure:
+    """Bars with their 95 % intervals, the baseline first; `dots` are the single repeats."""
     table = points[
         (points["workload"] == workload) & (points["load"] == load) & (points["metric"] == "usd_per_1m_output_tokens")
     ]
@@ -30,10 +32,25 @@ def cost_per_million(points: pd.DataFrame, workload: str, load: str, baseline: s
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(strokeWidth=2, color=TEXT)
         .encode(x=alt.X("low:Q"), x2="high:Q", y=y),
+        *_dots(dots, workload, load, y),
     ).properties(width=560, height=34 * max(1, len(names)), title=title)
     found = sorted((float(v), str(n)) for v, n in data[["value", "variant"]].to_numpy().tolist())
     words = "No points."
     if found:
         low, high = found[0], found[-1]
         words = f"Lowest {low[1]} with {low[0]:.3g} USD, highest {high[1]} with {high[0]:.3g} USD per million tokens."
-    return render(chart_spec(chart), slug("cost", workload), f"{title}. {words}", f"{words} Lines: 95 % intervals.")
+    return render(
+        chart_spec(chart), slug("cost", workload), f"{title}. {words}", f"{words} Lines: 95 % intervals{_more(dots)}."
+    )
+
+
+def _dots(dots: pd.DataFrame | None, workload: str, load: str, y: alt.Y) -> list[alt.Chart]:
+    if dots is None:
+        return []
+    mine = dots[(dots["workload"] == workload) & (dots["load"] == load)][["variant", "value"]]
+    marks = alt.Chart(mine).mark_circle(size=30, opacity=0.6, color=TEXT).encode(x=alt.X("value:Q"), y=y)
+    return [] if mine.empty else [marks]
+
+
+def _more(dots: pd.DataFrame | None) -> str:
+    return "" if dots is None else "; small dots: single repeats"

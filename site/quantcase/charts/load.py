@@ -11,10 +11,10 @@ import pandas as pd
 from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.theme import series_scale, shape_scale
 
-__all__ = ["latency_by_concurrency", "throughput_by_concurrency"]
+__all__ = ["METRIC_TITLES", "chart_spec", "latency_by_concurrency", "throughput_by_concurrency"]
 
 _WIDTH, _HEIGHT = 620, 300
-_TITLES = {
+METRIC_TITLES = {
     "throughput_tok_s": "output tokens per second",
     "ttft_ms_p50": "TTFT, median (ms)",
     "ttft_ms_p95": "TTFT, 95th percentile (ms)",
@@ -22,30 +22,41 @@ _TITLES = {
     "e2e_ms_p50": "end-to-end latency, median (ms)",
     "e2e_ms_p95": "end-to-end latency, 95th percentile (ms)",
     "e2e_ms_p99": "end-to-end latency, 99th percentile (ms)",
+    "e2e_due_ms_p95": "end-to-end latency from due, 95th percentile (ms)",
 }
 
 
-def throughput_by_concurrency(points: pd.DataFrame, workload: str, baseline: str, *, title: str) -> Figure:
-    """Output tokens per second at each concurrency, with 95 % intervals over repeats."""
-    return _lines(points, workload, "throughput_tok_s", baseline, title)
+def throughput_by_concurrency(
+    points: pd.DataFrame, workload: str, baseline: str, *, title: str, dots: pd.DataFrame | None = None
+) -> Figure:
+    """Output tokens per second at each concurrency, with 95 % intervals; `dots` are the single repeats."""
+    return _lines(points, workload, "throughput_tok_s", baseline, title, dots)
 
 
-def latency_by_concurrency(points: pd.DataFrame, workload: str, metric: str, baseline: str, *, title: str) -> Figure:
-    """A latency percentile at each concurrency, with its order-statistic interval."""
-    return _lines(points, workload, metric, baseline, title)
+def latency_by_concurrency(
+    points: pd.DataFrame, workload: str, metric: str, baseline: str, *, title: str, dots: pd.DataFrame | None = None
+) -> Figure:
+    """A latency percentile at each concurrency, with its interval; `dots` are the percentiles of single repeats."""
+    return _lines(points, workload, metric, baseline, title, dots)
 
 
-def _lines(points: pd.DataFrame, workload: str, metric: str, baseline: str, title: str) -> Figure:
+def _lines(
+    points: pd.DataFrame, workload: str, metric: str, baseline: str, title: str, dots: pd.DataFrame | None
+) -> Figure:
     table = points[(points["workload"] == workload) & (points["metric"] == metric)]
     data = table[["variant", "load", "at", "amount", "value", "low", "high"]]
     names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
     closed = data["load"].str.startswith("c").all()
     x = alt.X("amount:O", title="concurrency (requests in flight)" if closed else "requests per second")
-    y = alt.Y("value:Q", title=_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f"))
+    y = alt.Y(
+        "value:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f")
+    )
     colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
     base = alt.Chart(data)
     whiskers = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(strokeWidth=1.5)
+    single = _dots(dots, workload, data)
     chart = alt.layer(
+        *([] if single is None else [single.encode(x=x, y=alt.Y("value:Q"), color=colour)]),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
         whiskers.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
         base.mark_point(filled=True, size=70, opacity=1).encode(
@@ -53,7 +64,24 @@ def _lines(points: pd.DataFrame, workload: str, metric: str, baseline: str, titl
         ),
     ).properties(width=_WIDTH, height=_HEIGHT, title=title)
     words = _finding(data, metric)
-    return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", f"{words} Bars: 95 % intervals.")
+    return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", f"{words} {_legend(dots)}")
+
+
+def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> alt.Chart | None:
+    """The single repeats behind the points that are shown; None when there are none."""
+    if dots is None:
+        return None
+    shown = set(zip(data["variant"], data["load"], strict=True))
+    here = dots[dots["workload"] == workload]
+    mine = here[[key in shown for key in zip(here["variant"], here["load"], strict=True)]]
+    if mine.empty:
+        return None
+    marks: alt.Chart = alt.Chart(mine[["variant", "amount", "value"]]).mark_circle(size=26, opacity=0.35)
+    return marks
+
+
+def _legend(dots: pd.DataFrame | None) -> str:
+    return "Bars: 95 % intervals." if dots is None else "Bars: 95 % intervals; small dots: single repeats."
 
 
 def chart_spec(chart: Any) -> dict[str, Any]:

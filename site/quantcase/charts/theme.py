@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
     "axisY": {"domain": False, "ticks": False},
     "legend": {
         "labelColor": TEXT, "titleColor": TEXT, "orient": "top", "title": None, "labelFontSize": 12, "symbolSize": 90,
+        "symbolOpacity": 1,
         "columns": 4, "labelLimit": 150,
     },
 }  # fmt: skip

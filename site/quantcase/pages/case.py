@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 
-from quantcase.analysis.compare import Comparison
-from quantcase.analysis.cost import saving, usd_per_requests
+from quantcase.analysis.cost import saving
 from quantcase.analysis.memory import vram
-from quantcase.analysis.points import frame, pick
-from quantcase.analysis.trust import trust
+from quantcase.analysis.points import pick
 from quantcase.catalog import Case
-from quantcase.charts import cost_per_million, latency_by_concurrency, throughput_by_concurrency, vram_by_part
-from quantcase.html import Column, badge, delta, none, table
+from quantcase.charts import vram_by_part
+from quantcase.html import Column, badge, delta, figure, none, table
+from quantcase.pages import cost, load, trust
 from quantcase.pages.findings import (
     headline,
-    key_finding,
     leaders,
     learned,
     quality_sentence,
@@ -23,18 +21,10 @@ from quantcase.pages.findings import (
     vram_finding,
 )
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, notes_html, number, signed_percent, span, text
+from quantcase.text import load_words, notes_html, number, signed_percent, text
 
-__all__ = ["case_json", "page", "saving_cell"]
+__all__ = ["case_json", "page"]
 
-_LENGTHS = {False: "exactly", True: "at most"}
-_SCHEDULES = {
-    "closed": "closed loop",
-    "constant": "arriving at a constant rate",
-    "poisson": "arriving at random (Poisson)",
-    "ramp": "arriving at a rising rate",
-    "trace": "arriving as in the trace",
-}
 _KIND_WORDS = {"recommend": "✓ recommend", "caution": "! caution", "avoid": "✗ avoid", "none": "– no verdict"}
 
 
@@ -45,15 +35,15 @@ def page(view: CaseView) -> str:
         "case.md.j2",
         title=text(case.title),
         banners=view.banners(),
-        answer=_answer(view),
+        answer=_answer(view) + "\n\n" + trust.panel(view),
         setup=_setup(view),
         vram=_vram(view),
-        chat=_workloads(view, batch=False),
-        batch=_workloads(view, batch=True),
+        chat=load.section(view, batch=False),
+        batch=load.section(view, batch=True),
         quality=none(quality_sentence(view)),
-        cost=_cost(view),
+        cost=cost.section(view),
         recommendations=_recommendations(view),
-        methodology=_methodology(view) + "\n\n" + _trust(case),
+        methodology=_methodology(view) + "\n\n" + trust.section(view),
         next_steps=_next_steps(case),
         learned=_learned(view),
     )
@@ -64,10 +54,7 @@ def _answer(view: CaseView) -> str:
     case, info = view.case, view.case.bundle.info
     gains = []
     for workload, c in view.answer.best.items():
-        gains.append(
-            f"{text(workload)}: {signed_percent(c.ratio)} tok/s with {leaders(view, workload)} "
-            f"{delta(c).split(' ', 2)[2]}"
-        )
+        gains.append(f"{text(workload)}: {delta(c)} tok/s with {leaders(view, workload)}")
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))
             gains.append(f"{text(workload)}: {share:.0%} less per token ({low:.0%} to {high:.0%})")
@@ -210,134 +197,6 @@ def _vram(view: CaseView) -> str:
     return "\n\n".join(parts)
 
 
-def _is_batch(name: str) -> bool:
-    return bool(re.match(r"(batch|offline|summar)", name))
-
-
-def _workloads(view: CaseView, *, batch: bool) -> str:
-    """Every workload of that kind that was measured: table, charts, key finding."""
-    measured = set(view.case.cells["workload"])
-    kind = "batch" if batch else "chat"
-    parts = []
-    for w in view.case.study.workloads:
-        if _is_batch(w.name) != batch or w.name not in measured:
-            continue
-        parts.append(
-            f"**{text(w.title or w.name)}**: about {w.input_tokens:,} tokens in, {_LENGTHS[w.natural_length]} "
-            f"{w.output_tokens:,} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
-        )
-        parts.append(_load_table(view, w.name))
-        points = frame(view.points)
-        parts.append(
-            throughput_by_concurrency(points, w.name, view.case.baseline, title="Throughput against concurrency").html()
-        )
-        parts.append(
-            latency_by_concurrency(
-                points, w.name, "e2e_ms_p95", view.case.baseline, title="95th percentile of end-to-end latency"
-            ).html()
-        )
-        parts.append(f"**Key finding.** {key_finding(view, w.name)}")
-    return "\n\n".join(parts) or none(f"No {kind} workload was measured in this run.")
-
-
-def _load_table(view: CaseView, workload: str) -> str:
-    names = [
-        "Conc.",
-        "Variant",
-        "Throughput (tok/s)",
-        "Δ",
-        "TTFT p50 (ms)",
-        "TPOT p50 (ms)",
-        "E2E p95 (ms)",
-        "Δ p95",
-        "n",
-    ]
-    columns = [Column(n, i > 1) for i, n in enumerate(names)]
-    rows = []
-    for at in view.case.loads(workload):
-        load = at.name
-        for variant in view.case.measured_variants():
-            shown = {
-                m: pick(view.points, variant, workload, load, m)
-                for m in ("throughput_tok_s", "ttft_ms_p50", "tpot_ms_p50", "e2e_ms_p95")
-            }
-            if not any(shown.values()):
-                continue
-            speed = shown["throughput_tok_s"]
-            base = variant == view.case.baseline
-            rows.append(
-                [
-                    number(at.concurrency) if at.concurrency else text(at.words),
-                    f'<span class="qc-name">{text(variant)}</span>',
-                    span(speed.value, speed.low, speed.high, 4) if speed else "–",
-                    "baseline" if base else delta(view.comparison(variant, workload, load, "throughput_tok_s")),
-                    *(
-                        number(p.value) if (p := shown[m]) else "–"
-                        for m in ("ttft_ms_p50", "tpot_ms_p50", "e2e_ms_p95")
-                    ),
-                    "baseline" if base else delta(view.comparison(variant, workload, load, "e2e_ms_p95")),
-                    number(next((p.n for p in shown.values() if p), None), 6),
-                ]
-            )
-    caption = (
-        "Conc.: requests in flight. Throughput with its 95 % interval over repeats. n: requests that ended well, all "
-        "repeats together."
-    )
-    return table(f"load-{text(workload)}", columns, rows, caption)
-
-
-def _cost(view: CaseView) -> str:
-    if view.usd_per_hour is None:
-        return none("No price was given for this machine, so no cost is stated. Set one in the study or in mkdocs.yml.")
-    rows, charts = [], []
-    for w in view.case.study.workloads:
-        loads = view.case.loads(w.name)
-        if not loads:
-            continue
-        at = next(
-            (x for x in reversed(loads) if pick(view.points, view.case.baseline, w.name, x.name, "throughput_tok_s")),
-            loads[-1],
-        )
-        top = at.name
-        for variant in view.case.measured_variants():
-            cost = pick(view.points, variant, w.name, top, "usd_per_1m_output_tokens")
-            if cost is None:
-                continue
-            c = view.comparison(variant, w.name, top, "throughput_tok_s")
-            rows.append(
-                [
-                    f"{text(w.name)}, {text(at.words)}",
-                    text(variant),
-                    span(cost.value, cost.low, cost.high),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000)),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000_000)),
-                    saving_cell(c) if c else "baseline",
-                ]
-            )
-        if not frame(view.points).empty and any(p.workload == w.name for p in view.points):
-            title = f"{w.title or w.name}: cost per million output tokens, {at.words}"
-            charts.append(cost_per_million(frame(view.points), w.name, top, view.case.baseline, title=title).html())
-    if not rows:
-        return none("Nothing was measured yet, so there is no cost to state.")
-    names = ["Workload", "Variant", "$ / 1M output tokens", "$ / 1K requests", "$ / 1M requests", "Saving"]
-    columns = [Column(n, i > 1) for i, n in enumerate(names)]
-    assumptions = (
-        f"Assumptions: {number(view.usd_per_hour)} $ an hour ({view.price_source}), the card fully used (100 %). "
-        "At half the use a token costs twice. Formula: [methodology](../../methodology.md)."
-    )
-    return "\n\n".join([assumptions, table("cost", columns, rows), *charts])
-
-
-def saving_cell(c: Comparison) -> str:
-    """The saving that a throughput ratio means, or why none is stated."""
-    if c.low != c.low:
-        return "one run: no interval"
-    if c.kind not in ("better", "worse"):
-        return f'<span class="qc-delta" data-class="{c.kind}">no saving shown ({c.kind})</span>'
-    share, low, high = saving((c.ratio, c.low, c.high))
-    return f"{share:.1%} <small>({low:.1%} to {high:.1%})</small>"
-
-
 def _recommendations(view: CaseView) -> str:
     rows = [
         [
@@ -366,7 +225,7 @@ def _recommendations(view: CaseView) -> str:
                     text(c.variant),
                     load_words(c.load),
                     f"{number(speed.value, 4)} tok/s" if speed else "–",
-                    f"{number(tail.value)} ms" if tail else "–",
+                    f"{figure(tail)} ms" if tail and tail.shown else figure(tail),
                     f"{number(limit)} ms" if limit else "none set",
                 ]
             )
@@ -384,21 +243,6 @@ def _methodology(view: CaseView) -> str:
         "this case, and how to run it again: [data](data/index.md). Each figure with its interval and source: "
         "[case.json](case.json)."
     )
-
-
-def _trust(case: Case) -> str:
-    """What the client saw of itself: the reader judges the instrument first."""
-    seen = trust(case)
-    if not seen.repeats:
-        return none("The client left no record of itself in this bundle.")
-    limited = ", ".join(f"{text(v)} {text(w)} {text(load)}" for v, w, load in sorted(seen.limited)) or "none"
-    rows = [
-        ["Latest wake-up of the client's event loop, p99 of the worst repeat", f"{number(seen.lag_ms_p99)} ms"],
-        ["Busiest client, share of one core", f"{number(seen.cpu_pct)} %"],
-        ["Most tokens in a chunk, mean of a repeat", number(seen.tokens_per_chunk, 4)],
-        ["Load points at which the client was the limit", limited],
-    ]
-    return "### Can the client be trusted?\n\n" + table("client", [Column("What"), Column("Seen")], rows)
 
 
 def _next_steps(case: Case) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from quantcase.analysis.cost import usd_per_requests
 from quantcase.analysis.points import pick
 from quantcase.html import Column, badge, none, table
-from quantcase.pages.case import saving_cell
+from quantcase.pages.cost import saving_cell
 from quantcase.pages.view import CaseView, render
 from quantcase.text import number, span, text
 

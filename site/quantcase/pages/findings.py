@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quantcase.analysis.verdict import Verdict
+from quantcase.html import change, kind_words
 from quantcase.pages.view import CaseView
 from quantcase.text import load_words, number, signed_percent, text
 
@@ -21,7 +22,7 @@ def headline(view: CaseView) -> str:
     if not found.best:
         return "No: at the highest load no variant is faster than the baseline beyond the noise."
     gains = "; ".join(
-        f"{text(c.workload)}: {leaders(view, c.workload)} {signed_percent(c.ratio)} throughput at {load_words(c.load)}"
+        f"{text(c.workload)}: {leaders(view, c.workload)} {change(c)} throughput at {load_words(c.load)}"
         for c in found.best.values()
     )
     if case.bundle.info.weights == "dummy":
@@ -38,26 +39,30 @@ def leaders(view: CaseView, workload: str) -> str:
 
 def key_finding(view: CaseView, workload: str) -> str:
     """What one workload showed, at its highest and its lowest load."""
-    mine = [c for c in view.comparisons if c.workload == workload and c.metric == "throughput_tok_s"]
+    mine = [c for c in view.claims if c.workload == workload and c.metric == "throughput_tok_s"]
     if not mine:
         return "Only the baseline was measured, so there is nothing to compare."
     sentences = []
     loads = [load.name for load in view.case.loads(workload)]
     for load in dict.fromkeys((loads[-1], loads[0])):
         at = [c for c in mine if c.load == load]
-        better = sorted((c for c in at if c.kind == "better"), key=lambda c: -c.ratio)
-        worse = [c for c in at if c.kind == "worse"]
-        rest = [c for c in at if c.kind not in ("better", "worse")]
+        better = sorted((c for c in at if c.kind == "faster"), key=lambda c: -c.ratio)
+        worse = [c for c in at if c.kind == "slower"]
+        same = [c for c in at if c.kind in ("equivalent", "negligible")]
+        open_ = [c for c in at if c.kind == "inconclusive"]
         parts = []
         if better:
-            names = ", ".join(f"{text(c.variant)} {signed_percent(c.ratio)}" for c in better)
+            names = ", ".join(f"{text(c.variant)} {change(c)}" for c in better)
             parts.append(f"faster than the baseline: {names}")
         if worse:
-            parts.append("slower: " + ", ".join(f"{text(c.variant)} {signed_percent(c.ratio)}" for c in worse))
-        if rest:
-            parts.append("no difference to act on: " + ", ".join(f"{text(c.variant)} ({c.kind})" for c in rest))
+            parts.append("slower: " + ", ".join(f"{text(c.variant)} {change(c)}" for c in worse))
+        if same:
+            parts.append("no difference to act on: " + ", ".join(f"{text(c.variant)} {change(c)}" for c in same))
+        if open_:
+            names = ", ".join(f"{text(c.variant)} {change(c)}: {kind_words(c)}" for c in open_)
+            parts.append(f"not decided: {names}")
         sentences.append(f"At {load_words(load)}, {'; '.join(parts)}.")
-    if len(better := [c for c in mine if c.load == loads[-1] and c.kind == "better"]) > 1:
+    if len(better := [c for c in mine if c.load == loads[-1] and c.kind == "faster"]) > 1:
         first, second = sorted(better, key=lambda c: -c.ratio)[:2]
         if second.high >= first.low:
             sentences.append(
@@ -104,10 +109,10 @@ def quality_sentence(view: CaseView) -> str:
 def learned(view: CaseView) -> str:
     """A few sentences to the customer who asks whether to quantize, made of this case's own figures."""
     parts = [headline(view), vram_finding(view)]
-    if any(c.kind == "inconclusive" for c in view.comparisons):
-        count = sum(c.kind == "inconclusive" for c in view.comparisons)
+    if any(c.kind == "inconclusive" for c in view.claims):
+        count = sum(c.kind == "inconclusive" for c in view.claims)
         parts.append(
-            f"{count} of {len(view.comparisons)} comparisons stayed inside the noise with {view.case.study.repeats} "
+            f"{count} of {len(view.claims)} comparisons stayed inside the noise with {view.case.study.repeats} "
             "repeats; they are marked as inconclusive and decide nothing."
         )
     parts.append("The next variable is quality: what a faster answer is worth depends on whether it is still right.")
@@ -118,5 +123,5 @@ def verdict_sentence(verdict: Verdict) -> str:
     """One recommendation with its rule."""
     figures = ""
     if c := verdict.evidence:
-        figures = f" ({signed_percent(c.ratio)} throughput at {load_words(c.load)})"
+        figures = f" ({change(c)} throughput at {load_words(c.load)})"
     return f"{text(verdict.because)}{figures}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quantcase.analysis.points import pick
-from quantcase.html import Column, badge, delta, none, table
+from quantcase.html import Column, badge, delta, figure, none, table
 from quantcase.pages.findings import headline
 from quantcase.pages.view import CaseView, Options, render
 from quantcase.text import number, text
@@ -82,7 +82,7 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
                         f"{text(w.name)}, {text(loads[-1].words)}",
                         number(speed.value, 4),
                         "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
-                        number(tail.value) if tail else "–",
+                        figure(tail),
                         number(cost.value) if cost else "–",
                         number(served.weights_gib if served else None),
                         badge(view.case.bundle.info.grade),

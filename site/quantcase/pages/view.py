@@ -8,8 +8,10 @@ from functools import cache, cached_property
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quantcase.analysis.compare import Comparison, comparisons
+from quantcase.analysis.hierarchy import Estimate
 from quantcase.analysis.memory import Memory, memory
-from quantcase.analysis.points import Point, points
+from quantcase.analysis.points import Key, Point, cell_estimates, points
+from quantcase.analysis.trust import Trust, trust
 from quantcase.analysis.verdict import Answer, Verdict, answer, verdicts
 from quantcase.catalog import Case
 from quantcase.html import banner
@@ -53,12 +55,25 @@ class CaseView:
         return text(f"{price.source}, {price.date}") if price else ""
 
     @cached_property
+    def estimates(self) -> dict[Key, dict[str, Estimate]]:
+        return cell_estimates(self.case)
+
+    @cached_property
     def points(self) -> list[Point]:
-        return points(self.case, self.usd_per_hour)
+        return points(self.case, self.usd_per_hour, self.estimates)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        return comparisons(self.case)
+        return comparisons(self.case, self.estimates)
+
+    @cached_property
+    def claims(self) -> list[Comparison]:
+        """The comparisons that say something of a variant: all but the control's."""
+        return [c for c in self.comparisons if c.variant != self.case.study.control]
+
+    @cached_property
+    def trust(self) -> Trust:
+        return trust(self.case, self.comparisons)
 
     @cached_property
     def memory(self) -> list[Memory]:

@@ -1,0 +1,112 @@
+"""What would make a careful reader doubt the figures: flags with the place and the words, from the bundle alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from quantcase.analysis.points import THROUGHPUT
+from quantcase.catalog import Case
+
+__all__ = ["Flag", "busy_telemetry", "flags"]
+
+CV = 0.05  # throughput of the repeats of a cell
+CLOCK_SHARE = 0.05
+FOREIGN_MIB = 500.0
+_BUSY_PCT = 50.0
+# Reasons that slow a card down although it has work. Idle clocks, clocks set on purpose and a power cap at full load
+# are how a card is meant to run.
+_SLOWING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One doubt. `kind`: spread, drift, throttled, clocks, foreign, machines."""
+
+    kind: str
+    where: str
+    words: str
+
+
+def flags(case: Case) -> list[Flag]:
+    """Every doubt about a case, in the order in which they matter."""
+    return [*_machines(case), *_foreign(case), *_throttled(case), *_clocks(case), *_spread(case), *_drift(case)]
+
+
+def _spread(case: Case) -> Iterator[Flag]:
+    """Repeats of one cell that differ by more than they should: coefficient of variation over 5 %."""
+    for (variant, workload, load), rows in case.cells.groupby(["variant", "workload", "load"], sort=False):
+        values = rows[THROUGHPUT].dropna().to_numpy()
+        if len(values) >= 3 and values.mean() > 0:
+            cv = float(np.std(values, ddof=1) / values.mean())
+            if cv > CV:
+                yield Flag(
+                    "spread", f"{variant} {workload} {load}", f"throughput of its repeats varies by {cv:.0%} (CV)"
+                )
+
+
+def _drift(case: Case) -> Iterator[Flag]:
+    if "steady" not in case.cells:
+        return
+    for (variant, workload, load), rows in case.cells.groupby(["variant", "workload", "load"], sort=False):
+        moved = int((rows["steady"] == "no").sum())
+        if moved:
+            words = f"latency had a trend in {moved} of {len(rows)} repeats: no steady state"
+            yield Flag("drift", f"{variant} {workload} {load}", words)
+
+
+def busy_telemetry(case: Case) -> pd.DataFrame:
+    """Samples taken while a cell ran and the card was busy, with the `variant` that it served."""
+    table = case.telemetry
+    if table.empty or case.cells.empty:
+        return table.assign(variant=pd.Series(dtype=str)).iloc[0:0]
+    parts = []
+    for row in case.cells[["variant", "window_start_s", "window_end_s"]].dropna().itertuples(index=False):
+        inside = table[(table["t_s"] >= row.window_start_s) & (table["t_s"] <= row.window_end_s)]
+        parts.append(inside.assign(variant=str(row.variant)))
+    busy = pd.concat(parts) if parts else table.iloc[0:0].assign(variant="")
+    return busy[busy["utilisation_pct"].fillna(100) >= _BUSY_PCT]
+
+
+def _throttled(case: Case) -> Iterator[Flag]:
+    busy = busy_telemetry(case)
+    if busy.empty:
+        return
+    reasons = busy["throttle_reasons"].fillna("")
+    for reason in _SLOWING:
+        share = float(reasons.str.split("|").map(lambda names, r=reason: r in names).mean())
+        if share > 0:
+            yield Flag(
+                "throttled", "GPU", f"the card slowed itself down ({reason}) in {share:.1%} of the samples under load"
+            )
+
+
+def _clocks(case: Case) -> Iterator[Flag]:
+    """The SM clock under load, variant by variant: a difference between them is not the variant's doing alone."""
+    busy = busy_telemetry(case)
+    medians = busy.groupby("variant")["sm_clock_mhz"].median().dropna() if not busy.empty else pd.Series(dtype=float)
+    if len(medians) >= 2 and medians.min() < (1 - CLOCK_SHARE) * medians.max():
+        low, high = medians.idxmin(), medians.idxmax()
+        words = f"SM clock under load {medians.min():,.0f} MHz with {low}, {medians.max():,.0f} MHz with {high}"
+        yield Flag("clocks", "GPU", words)
+
+
+def _foreign(case: Case) -> Iterator[Flag]:
+    for row in case.variants:
+        if row.vram_idle_mib is not None and row.vram_idle_mib > FOREIGN_MIB:
+            words = f"{row.vram_idle_mib:,.0f} MiB were in use before the engine started"
+            yield Flag("foreign", f"{row.variant} start {row.start}", words)
+    for cell in case.bundle.client().cells:
+        if cell.engine_tokens is not None and cell.usage_tokens and cell.engine_tokens > 1.01 * cell.usage_tokens:
+            share = cell.engine_tokens / cell.usage_tokens - 1
+            place = f"{cell.variant} {cell.workload} {cell.load} repeat {cell.repeat}"
+            yield Flag("foreign", place, f"the engine made {share:.0%} more tokens than were sent to us")
+
+
+def _machines(case: Case) -> Iterator[Flag]:
+    cards = {str(g.get("uuid_sha256")) for s in case.bundle.environment().sessions for g in s.gpus[:1]}
+    if len(cards) > 1:
+        yield Flag("machines", "sessions", f"measured on {len(cards)} different cards of one kind")

@@ -10,7 +10,7 @@ from collector.bundle import metrics
 from collector.bundle.schema import CellRow, ChunkGapRow, ClientCell, RequestRow, rounded
 from collector.errors import QuantcaseError
 from collector.load.gaps import gap_histogram
-from collector.load.prompts import Calibration, PromptMaker
+from collector.load.prompts import Calibration, Prompt, PromptMaker
 from collector.load.schedule import arrivals
 from collector.load.shots import Job, Shot, Shots, shoot
 from collector.load.stream import Outcome
@@ -59,24 +59,27 @@ class Client:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._workers = workers
 
-    def _request(self, api: str, prompt: str, output_tokens: int, natural: bool = False) -> bytes:
+    def _request(self, api: str, prompt: Prompt, output_tokens: int, natural: bool = False) -> bytes:
+        """The body of one request. Exact lengths unless `natural`, which lets the model end its answer."""
+        exact = {} if natural else {"min_tokens": output_tokens, "ignore_eos": True}
         body: dict[str, Any] = {
             "model": self.model,
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": output_tokens,
-            "min_tokens": output_tokens,
-            "ignore_eos": True,
+            **exact,
             "temperature": 0,
             **self.extra_body,
         }
-        if api == "chat":
+        if api != "chat":
+            body["prompt"] = prompt
+        elif isinstance(prompt, str):
             body["messages"] = [{"role": "user", "content": prompt}]
         else:
-            body["prompt"] = prompt
+            body["messages"] = prompt
         return msgspec.json.encode(body)
 
-    def _job(self, workload: Workload, prompts: list[str], slots: int, due_s: list[float] | None = None) -> Job:
+    def _job(self, workload: Workload, prompts: list[Prompt], slots: int, due_s: list[float] | None = None) -> Job:
         bodies = [self._request(workload.api, p, workload.output_tokens, workload.natural_length) for p in prompts]
         path, timeout_s = _PATHS[workload.api], workload.request_timeout_s
         return Job(self.base_url, path, self._headers, bodies, slots, timeout_s, due_s)
@@ -94,7 +97,7 @@ class Client:
         """Load the server with other prompts than the measured ones; returns the first outcome that was not ok."""
         slots = load.concurrency or _WARM_UP_STREAMS
         count = workload.warmup_requests * slots
-        prompts = [maker.prompt(workload, load.name, 0, i, warmup=True) for i in range(count)]
+        prompts = maker.prompts(workload, load.name, 0, count, width=slots, warmup=True)
         shots = await shoot(self._job(workload, prompts, slots))
         return next((s.outcome for s in shots.shots if s.outcome.status != "ok"), None)
 
@@ -121,7 +124,7 @@ class Client:
         if load.concurrency is None:
             due = arrivals(workload, load, f"{maker.seed}/{workload.name}/{load.name}/{prompts_of}")
         count = workload.requests(load) if due is None else len(due)
-        prompts = [maker.prompt(workload, load.name, prompts_of, i) for i in range(count)]
+        prompts = maker.prompts(workload, load.name, prompts_of, count, width=load.concurrency or _WARM_UP_STREAMS)
         job = self._job(workload, prompts, load.concurrency or 1, due)
         shots = await (self._workers.shoot(job) if self._workers else shoot(job))
         key: dict[str, Any] = {

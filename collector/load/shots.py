@@ -9,7 +9,7 @@ import aiohttp
 from msgspec import Struct, field
 
 from collector.load.framing import Exchange
-from collector.load.loop import AnyConnection, LoopReport, run_closed_loop, run_open_loop
+from collector.load.loop import AnyConnection, LoopReport, no_collections, run_closed_loop, run_open_loop
 from collector.load.secure import SecureConnection
 from collector.load.stream import Outcome, read_exchange
 from collector.load.wire import Connection, Target, build_request
@@ -75,21 +75,27 @@ async def shoot(
     Raises:
         OSError: the server takes no connections at all.
     """
+    with no_collections():
+        report = await _run(job, queue, numbers, ready)
+        return _read(report, keep_text)
+
+
+async def _run(
+    job: Job, queue: Iterable[int] | None, numbers: list[int] | None, ready: Callable[[], float | None] | None
+) -> LoopReport:
     async with _connect(job) as (connect, wrap):
         requests = [wrap(b) for b in job.bodies]
         if job.due_s is None:
             connections = [connect() for _ in range(job.slots)]
-            report = await run_closed_loop(
+            return await run_closed_loop(
                 connections, requests, job.timeout_s, queue=queue, ready=ready or (lambda: None)
             )
-        elif ready is None:
-            report = await run_open_loop(connect, requests, job.due_s, job.timeout_s, numbers=numbers)
-        else:
-            together = ready
-            report = await run_open_loop(
-                connect, requests, job.due_s, job.timeout_s, numbers=numbers, zero=lambda: together() or 0.0
-            )
-    return _read(report, keep_text)
+        if ready is None:
+            return await run_open_loop(connect, requests, job.due_s, job.timeout_s, numbers=numbers)
+        together = ready
+        return await run_open_loop(
+            connect, requests, job.due_s, job.timeout_s, numbers=numbers, zero=lambda: together() or 0.0
+        )
 
 
 def _read(report: LoopReport, keep_text: bool) -> Shots:

@@ -193,7 +193,7 @@ class Run:
         # A format that the engine or the card cannot do is a finding; a crash is not, and a resumed run tries it again.
         last = {v.variant: v.exit_state for v in self._writer.variants}
         ended = {name for name, state in last.items() if state in ("oom", "unsupported")}
-        if not self._writer.cells or self.study.baseline in self._failed:
+        if self.study.baseline in self._failed or (self._failed and not self._writer.cells):
             return "failed"
         enough = _everywhere(self.study.starts * self.study.repeats)
         missing = [v.name for v in self.study.variants if v.name not in ended and self._open(v.name, enough)]

@@ -1,5 +1,6 @@
 """Replies of real servers turned into rows, and a scripted clock."""
 
+import itertools
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.load import stream
 from collector.load.framing import Exchange
 from collector.load.stream import read_exchange
 
@@ -132,3 +134,58 @@ def test_timeout_and_cut_are_told_apart_and_keep_what_came() -> None:
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     assert read_exchange(exchange((1.0, data))).status in ("ok", "error")
     assert read_exchange(Exchange(0.0, [(0.5, data)])).status in ("ok", "error")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
+EVENTS = st.one_of(
+    TEXTS.map(lambda t: chunk(t)),
+    TEXTS.map(lambda t: chunk(t, id="c-1", created=17)),
+    TEXTS.map(lambda t: chunk(choice={"delta": {"reasoning_content": t}})),
+    TEXTS.map(lambda t: chunk(t, usage={"prompt_tokens": 3, "completion_tokens": 2})),
+    TEXTS.map(lambda t: chunk(t, choice={"finish_reason": "stop"})),
+    st.sampled_from(
+        [
+            usage(5, 7), DONE, b": comment\n\n", b"event: x\ndata: {}\n\n", b'data: {"choices":[]}\r\n\r\n',
+            b"data: nonsense\n\n", b'data: {"error": {"message": "no"}}\n\n', b"data: 5\n\n", b"data:{}\n\n",
+            b'data: {"choices":[{"delta":{"content":"a"}}]},{"choices":[]}\n\n', b"\n\n",
+        ]
+    ),
+)  # fmt: skip
+
+
+@given(
+    events=st.lists(EVENTS, max_size=12), joins=st.lists(st.integers(1, 3), max_size=12),
+    cuts=st.lists(st.integers(0, 2000), max_size=8), tail=st.sampled_from([DONE, b"", usage(1, 2) + DONE]),
+)  # fmt: skip
+def test_the_quick_way_of_reading_gives_what_the_careful_way_gives(
+    events: list[bytes], joins: list[int], cuts: list[int], tail: bytes
+) -> None:
+    """Whatever the events, however they share HTTP chunks and network reads."""
+    payloads: list[bytes] = []
+    rest = [*events, tail]
+    for n in [*joins, 99]:
+        payloads, rest = [*payloads, b"".join(rest[:n])], rest[n:]
+    raw = CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in payloads if p) + b"0\r\n\r\n"
+    edges = [0, *sorted(c % (len(raw) + 1) for c in cuts), len(raw)]
+    reads = [(1.0 + i, raw[a:b]) for i, (a, b) in enumerate(itertools.pairwise(edges)) if a < b]
+    quick = read_exchange(Exchange(0.5, reads))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "_usual", lambda _: None)
+        patch.setattr(stream._Reader, "text", lambda _self, _data: "")
+        careful = read_exchange(Exchange(0.5, reads))
+    assert quick == careful
+
+
+def test_a_reply_of_the_usual_shape_does_go_the_quick_way() -> None:
+    payloads = [chunk("a"), chunk("b") + chunk("c"), usage(1, 3), DONE]
+    raw = CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in payloads) + b"0\r\n\r\n"
+    found = stream._usual(Exchange(0.0, [(1.0, raw)]))
+    assert found is not None
+    assert len(found) == 5
+
+
+def test_cached_tokens_are_read_from_usage() -> None:
+    details = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}
+    out = read_exchange(exchange((1.0, chunk("a", usage=details) + DONE)))
+    assert out.cached_tokens == 8

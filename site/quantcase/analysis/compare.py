@@ -149,8 +149,9 @@ def _with_more(c: Comparison) -> Comparison:
     distance = abs(abs(math.log(c.ratio)) - math.log1p(c.rope))
     repeats = min(c.runs)
     needed = repeats * (half / distance) ** 2 if distance > 0 else math.inf
-    more = math.ceil(needed) - repeats
-    return replace(c, more_repeats=max(1, more) if more <= _MOST_REPEATS else None)
+    if needed - repeats > _MOST_REPEATS:
+        return c
+    return replace(c, more_repeats=max(1, math.ceil(needed - 1e-9) - repeats))
 
 
 def _requests(case: Case, variant: str, workload: str, load: str) -> int:

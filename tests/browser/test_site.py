@@ -93,3 +93,51 @@ def test_it_prints(browser: Browser, site: tuple[str, str]) -> None:
         page.emulate_media(media="print")
         assert not page.locator(".md-header").is_visible()
         assert page.locator("figure.qc-figure svg").first.is_visible()
+
+
+def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    paths = ["", "cases/", f"cases/{case}/", f"cases/{case}/data/", "costs/", "methodology/", "architecture/"]
+    paths += [f"guide/{name}/" for name in ("quickstart", "rented-gpu", "studies", "commands", "bundle", "publish")]
+    for path in [*paths, "notebooks/open-a-bundle/", "offers/quantization-health-check/"]:
+        with opened(browser, f"{url}/{path}", viewport={"width": 390, "height": 844}) as page:
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= 390, path
+
+
+def test_a_chart_on_a_phone_scrolls_inside_its_own_frame(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/", viewport={"width": 390, "height": 844}) as page:
+        for frame in page.locator(".qc-chart").all():
+            box, figure = frame.bounding_box(), frame.locator("..").bounding_box()
+            assert box is not None
+            assert figure is not None
+            assert figure["x"] <= box["x"]
+            assert box["x"] + box["width"] <= figure["x"] + figure["width"] <= 390
+        frame = page.locator(".qc-chart").first
+        assert frame.evaluate("e => { e.scrollLeft = 999; return e.scrollLeft }") > 50
+
+
+def test_the_trust_panel_opens_below_the_answer(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    with opened(browser, f"{url}/cases/{case}/") as page:
+        check = page.locator(".qc-check").first
+        assert not check.is_visible()
+        page.locator("details.qc-trust summary").click()
+        assert check.is_visible()
+
+
+def test_paper_is_light_whatever_the_screen_was(browser: Browser, site: tuple[str, str]) -> None:
+    url, case = site
+    parts = {"body": "color", ".qc-table td": "color", ".qc-card": "background-color", "figure svg text": "fill",
+             "figure svg path[fill*=series], figure svg path[stroke*=series]": "fill"}  # fmt: skip
+    inks = []
+    for scheme in ("light", "dark"):
+        with opened(browser, f"{url}/cases/{case}/", color_scheme=scheme) as page:
+            if scheme == "dark":
+                assert page.locator("body[data-md-color-scheme=slate]").count() == 1
+            page.emulate_media(media="print", color_scheme=scheme)
+            style = "([part, what]) => getComputedStyle(document.querySelector(part)).getPropertyValue(what)"
+            inks.append([page.evaluate(style, list(item)) for item in parts.items()])
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+            assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") != "dark"
+    assert inks[0] == inks[1]

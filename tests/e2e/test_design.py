@@ -19,7 +19,7 @@ output_tokens = 8
 schedule = "poisson"
 rates = [8]
 search = "slo"
-duration_s = 1.5
+duration_s = 0.7
 ttft_limit_ms = 2000
 warmup_requests = 1
 """
@@ -75,13 +75,13 @@ def test_a_search_for_an_slo_is_in_the_bundle_and_on_the_page(study_file: Path, 
     head, _, _ = text.partition("[[workloads]]")
     study_file.write_text(head + OPEN)
     out = tmp_path / "out"
-    ran = collect("run", study_file, "--gpu", "demo", "--out", out, "--repeats", "1", timeout=250)
+    ran = collect("run", study_file, "--gpu", "demo", "--out", out, "--repeats", "1", "--variant", "bf16", timeout=250)
     assert ran.returncode == 0, ran.stderr
     (folder,) = out.iterdir()
     bundle = open_bundle(folder)
     assert check(folder) == []
     rows = bundle.cells()
-    assert {c.variant for c in rows} == {"bf16", "awq"}
+    assert len({c.load for c in rows}) >= 3  # the first rate, and what followed from it
     assert all(c.load.startswith("r") and c.offered_req_s and c.ttft_due_ms_p95 for c in rows)
     assert all(r.due_s is not None and r.started_s >= r.due_s - 1e-6 for r in bundle.requests())
     site = collect("site", "--results", out, "--out", tmp_path / "pages")

@@ -15,6 +15,7 @@ __all__ = ["Flag", "busy_telemetry", "flags"]
 
 CV = 0.05  # throughput of the repeats of a cell
 CLOCK_SHARE = 0.05
+POWER_SHARE = 0.20
 FOREIGN_MIB = 500.0
 _BUSY_PCT = 50.0
 # Reasons that slow a card down although it has work. Idle clocks, clocks set on purpose and a power cap at full load
@@ -33,7 +34,15 @@ class Flag:
 
 def flags(case: Case) -> list[Flag]:
     """Every doubt about a case, in the order in which they matter."""
-    return [*_machines(case), *_foreign(case), *_throttled(case), *_clocks(case), *_spread(case), *_drift(case)]
+    return [
+        *_machines(case),
+        *_foreign(case),
+        *_throttled(case),
+        *_clocks(case),
+        *_power(case),
+        *_spread(case),
+        *_drift(case),
+    ]
 
 
 def _spread(case: Case) -> Iterator[Flag]:
@@ -92,6 +101,19 @@ def _clocks(case: Case) -> Iterator[Flag]:
         low, high = medians.idxmin(), medians.idxmax()
         words = f"SM clock under load {medians.min():,.0f} MHz with {low}, {medians.max():,.0f} MHz with {high}"
         yield Flag("clocks", "GPU", words)
+
+
+def _power(case: Case) -> Iterator[Flag]:
+    """The power limit held the clocks back, and not alike for all variants: part of a difference may be its doing."""
+    busy = busy_telemetry(case)
+    if busy.empty:
+        return
+    capped = busy.assign(capped=busy["throttle_reasons"].fillna("").str.split("|").map(lambda r: "sw_power_cap" in r))
+    shares = capped.groupby("variant")["capped"].mean()
+    if len(shares) >= 2 and shares.max() - shares.min() > POWER_SHARE:
+        low, high = shares.idxmin(), shares.idxmax()
+        words = f"the power limit held clocks back in {shares.max():.0%} of the samples under load with {high}"
+        yield Flag("clocks", "GPU", f"{words}, in {shares.min():.0%} with {low}")
 
 
 def _foreign(case: Case) -> Iterator[Flag]:

@@ -33,7 +33,9 @@ class Figure:
     def html(self) -> str:
         """One line of HTML, so that Markdown leaves it alone."""
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
-        return f'<figure class="qc-figure" id="fig-{self.name}">{self.svg}{caption}</figure>'
+        return (
+            f'<figure class="qc-figure" id="fig-{self.name}"><div class="qc-chart">{self.svg}</div>{caption}</figure>'
+        )
 
 
 def slug(*parts: str) -> str:

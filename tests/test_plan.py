@@ -141,7 +141,8 @@ def test_time_and_cost_have_bounds_and_follow_the_price() -> None:
     assert p.cost_usd is not None
     assert p.minutes.low < p.minutes.mid < p.minutes.high
     assert p.cost_usd.mid == pytest.approx(p.minutes.mid / 60 * 0.25)
-    assert (p.cells, p.requests) == (5 * 3 * 3, (24 + 48 + 96 + 96 + 192) * 9)
+    repeats = 3 * 2 * 2  # variants x starts x repeats
+    assert (p.cells, p.requests) == (5 * repeats, (24 + 48 + 96 + 96 + 192) * repeats)
 
 
 def test_decode_time_follows_the_reference() -> None:
@@ -150,7 +151,7 @@ def test_decode_time_follows_the_reference() -> None:
     chat = msgspec.structs.replace(
         s.workloads[0], concurrency=[1], requests_per_stream=1000, input_tokens=1, warmup_requests=1
     )
-    s = msgspec.structs.replace(s, workloads=[chat], repeats=1, variants=[s.variant("bf16")])
+    s = msgspec.structs.replace(s, workloads=[chat], starts=1, repeats=1, variants=[s.variant("bf16")])
     minutes = plan(s, gpus.get("h100")).variants[0].minutes
     assert minutes is not None
     tokens = 1001 * 129  # a prefill costs about one step

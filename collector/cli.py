@@ -112,6 +112,8 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly, resumable, by then.")
 @click.option("--max-usd", type=click.FloatRange(min=0, min_open=True), help="The same, by the price per hour.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that send, when one is the limit.")
+@click.option("--quality-items", type=click.IntRange(1), help="Items of each suite that makes or cuts its own.")
+@click.option("--no-quality", is_flag=True, help="Speed only: leave the study's quality suites out.")
 def run(
     study: str | None,
     gpu: str,
@@ -129,6 +131,8 @@ def run(
     max_minutes: float | None,
     max_usd: float | None,
     workers: int,
+    quality_items: int | None,
+    no_quality: bool,
 ) -> None:
     """Measure STUDY (default: the GPU's ready study) and write a bundle."""
     from collector import prepare
@@ -157,10 +161,9 @@ def run(
         wanted = prepare.narrowed(wanted, variants)
     if resume is None:
         wanted = prepare.designed(wanted, quick=quick, repeats=repeats, starts=starts, control=control)
-    elif quick or control or repeats or starts:
-        raise UsageFault(
-            "a resumed bundle keeps its design", fix="leave out --quick, --repeats, --starts and --control"
-        )
+        wanted = prepare.asked(wanted, items=quality_items, none=no_quality)
+    elif quick or control or repeats or starts or quality_items or no_quality:
+        raise UsageFault("a resumed bundle keeps its design", fix="leave out options that change what is measured")
     work = runs.Run(
         wanted,
         profile,

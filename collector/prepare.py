@@ -7,10 +7,11 @@ import msgspec
 from collector.design import with_control
 from collector.errors import QuantcaseError, UsageFault
 from collector.gpus import GpuProfile, recognise
+from collector.plan import for_profile
 from collector.probes.nvml import Gpus
-from collector.study import Study
+from collector.study import Price, Study
 
-__all__ = ["check_gpu", "check_names", "designed", "narrowed", "share"]
+__all__ = ["asked", "check_gpu", "check_names", "designed", "narrowed", "priced", "share"]
 
 
 def _quick(study: Study) -> Study:
@@ -33,6 +34,16 @@ def designed(study: Study, *, quick: bool, repeats: int | None, starts: int | No
         study = _quick(study)
     study = msgspec.structs.replace(study, repeats=repeats or study.repeats, starts=starts or study.starts)
     return with_control(study) if control else study
+
+
+def asked(study: Study, *, items: int | None, none: bool) -> Study:
+    """The study with fewer or more quality items, or without its suites."""
+    if none:
+        return msgspec.structs.replace(study, quality=[])
+    if items is None:
+        return study
+    suites = [msgspec.structs.replace(s, items=items) if s.kind != "sanity" else s for s in study.quality]
+    return msgspec.structs.replace(study, quality=suites)
 
 
 def share(text: str) -> float:
@@ -94,3 +105,13 @@ def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | No
         f"--gpu {profile.name} names an {profile.title}, this machine has {names}",
         fix="use `--gpu auto`, or `--allow-other-gpu` to record both",
     )
+
+
+def priced(study: Study, profile: GpuProfile) -> Study:
+    """The study on that card, with the profile's price where it names none. A replay costs nothing."""
+    study = for_profile(study, profile)
+    price = profile.price_usd_per_hour
+    if study.price is None and price is not None and study.engine.name != "replay":
+        quoted = Price(usd_per_hour=price.value, source=price.source, date=price.date)
+        study = msgspec.structs.replace(study, price=quoted)
+    return study

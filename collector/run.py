@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -33,15 +34,16 @@ from collector.load.measure import Client, calibrate
 from collector.load.prompts import Calibration, PromptMaker
 from collector.load.schedule import next_load, probes, settled
 from collector.load.workers import Workers
-from collector.plan import for_profile
-from collector.prepare import check_gpu
+from collector.prepare import check_gpu, priced
 from collector.probes.environment import capture
 from collector.probes.metrics import MetricsScraper
 from collector.probes.nvml import Gpus
 from collector.probes.redact import redact, redact_argv
 from collector.probes.sampler import Sampler
 from collector.progress import View
-from collector.study import Price, Study, Variant
+from collector.quality import suites
+from collector.quality.judge import Judge, passes_due, passes_wanted
+from collector.study import Study, Variant
 from collector.visit import Pace, Visit
 
 __all__ = ["Outcome", "Run"]
@@ -113,6 +115,7 @@ class Run:
         self._warned: set[str] = set()
         self._log_tail: list[str] = []
         self._longest_start_s = 0.0
+        self._longest_judge_s = 0.0
 
     async def execute(self, console: Console) -> Outcome:
         """Measure everything that is not done yet, with progress on `console`.
@@ -126,8 +129,9 @@ class Run:
             raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
         engine = registry.engine(self.study.engine.name)
         engine.check(self.study)
+        suites.check(self.study)
         if self._resume is None:
-            self.study = _priced(self.study, self.profile)
+            self.study = priced(self.study, self.profile)
         self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price)
         self._writer = self._open_bundle(engine)
         self.folder = self._writer.folder
@@ -140,6 +144,9 @@ class Run:
             with View(console, planned, len(self._writer.cells)) as view:
                 self._view = view
                 view.say(f"bundle {self._writer.folder}")
+                if self.study.quality and not self._passes():
+                    why = "a replay's text is nobody's answer" if engine.grade == "simulated" else "dummy weights"
+                    view.say(f"quality is not measured: {why}")
                 async with contextlib.AsyncExitStack() as stack:
                     if self._workers > 1:
                         self._load_workers = await stack.enter_async_context(Workers(self._workers))
@@ -196,7 +203,11 @@ class Run:
         if self.study.baseline in self._failed or (self._failed and not self._writer.cells):
             return "failed"
         enough = _everywhere(self.study.starts * self.study.repeats)
-        missing = [v.name for v in self.study.variants if v.name not in ended and self._open(v.name, enough)]
+        missing = [
+            v.name
+            for v in self.study.variants
+            if v.name not in ended and (self._open(v.name, enough) or self._unjudged(v.name, 99))
+        ]
         return "interrupted" if missing else "complete"
 
     def _repeats_done(self) -> Counter[tuple[str, str, str]]:
@@ -208,9 +219,16 @@ class Run:
         """Server starts in rounds, every variant once a round; returns what ended the run."""
         for number in range(1, self.study.starts + 1):
             await self._round(engine, work, number, _everywhere(number * self.study.repeats))
+        enough = _everywhere(self.study.starts * self.study.repeats)
+        for number in range(self.study.starts + 1, self._passes() + 1):  # the baseline's second pass: another start
+            await self._round(engine, work, number, enough)
         if self._until_precise is None:
             return "all that was planned is measured"
         return await self._extra_rounds(engine, work, self._until_precise)
+
+    def _passes(self) -> int:
+        grade = self._writer.manifest.quantcase.grade
+        return max(passes_wanted(self.study, v.name, grade=grade) for v in self.study.variants)
 
     async def _extra_rounds(self, engine: Engine, work: Path, target: float) -> str:
         """Go on with what is not known well enough: those variants and the baseline, those cells."""
@@ -238,7 +256,7 @@ class Run:
         for name in order(self.study, number):
             if (self._only and name not in self._only) or self._ended(name):
                 continue
-            if not self._open(name, wanted):
+            if not self._open(name, wanted) and not self._unjudged(name, number):
                 continue
             self._budget.keep(self._longest_start_s)
             variant = self.study.variant(name)
@@ -375,6 +393,26 @@ class Run:
                 zero=self._zero, wanted=wanted,
             )  # fmt: skip
             await visit.measure()
+        await self._judge(server, variant.name, start, extra)
+
+    async def _judge(self, server: Server, variant: str, start: int, extra: dict[str, Any] | None) -> None:
+        """One pass of the quality suites, after the speed, on the same server."""
+        due = passes_due(self.study, self._writer, variant, grade=self._writer.manifest.quantcase.grade)
+        if not due:
+            return
+        self._budget.keep(self._longest_judge_s)
+        began = time.monotonic()
+        judge = Judge(
+            study=self.study, variant=variant, start=start, number=due[0], server=server, writer=self._writer,
+            view=self._view, extra_body=extra, api_key=self._api_key,
+        )  # fmt: skip
+        await judge.judge()
+        self._longest_judge_s = max(self._longest_judge_s, time.monotonic() - began)
+
+    def _unjudged(self, variant: str, upto: int) -> bool:
+        """Whether passes up to that number are still to be made."""
+        grade = self._writer.manifest.quantcase.grade
+        return any(n <= upto for n in passes_due(self.study, self._writer, variant, grade=grade))
 
     async def _calibration(self, client: Client) -> Calibration:
         """Taken once a bundle, so that every variant and every resumed run gets the same prompts."""
@@ -407,13 +445,3 @@ def _everywhere(repeats: int) -> WantedOf:
         return repeats
 
     return wanted
-
-
-def _priced(study: Study, profile: GpuProfile) -> Study:
-    """The study on that card, with the profile's price where it names none. A replay costs nothing."""
-    study = for_profile(study, profile)
-    price = profile.price_usd_per_hour
-    if study.price is None and price is not None and study.engine.name != "replay":
-        quoted = Price(usd_per_hour=price.value, source=price.source, date=price.date)
-        study = msgspec.structs.replace(study, price=quoted)
-    return study

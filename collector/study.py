@@ -24,6 +24,7 @@ __all__ = [
     "Load",
     "Price",
     "Prompts",
+    "QualitySuite",
     "Study",
     "Variant",
     "Workload",
@@ -169,6 +170,32 @@ class Prompts(Struct, kw_only=True, forbid_unknown_fields=True):
     vocabulary: Annotated[int, Meta(ge=16)] = 100_000  # id_words: ids are drawn from 16..vocabulary
 
 
+class QualitySuite(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One suite of prompts that judges answers. What a kind does not use is left as it is."""
+
+    kind: Literal["sanity", "exact", "labels", "likelihood", "long-context", "lm-eval", "file"]
+    name: Slug | None = None  # what it is called in the bundle; the kind where none is given
+    items: Annotated[int, Meta(ge=1)] | None = None  # exact 1000, labels 500, likelihood 64, long-context 50 a length
+    file: str = ""  # labels: CSV or JSONL; file: JSONL with prompts; likelihood: JSONL with texts; lm-eval: a folder
+    dataset: str = ""  # labels: a data set of the Hugging Face hub
+    text_column: str = "text"
+    label_column: str = "label"
+    scorer: str = ""  # file: the scorer of lines that name none
+    output_tokens: Annotated[int, Meta(ge=1)] | None = None  # the most that an answer may hold
+    window_tokens: Annotated[int, Meta(ge=2, le=512)] = 512  # likelihood: tokens of a text
+    lengths: list[Annotated[int, Meta(ge=64)]] = field(default_factory=list)  # long-context: prompt lengths in tokens
+    tasks: list[str] = field(default_factory=list)  # lm-eval: its names of tasks
+    args: list[str] = field(default_factory=list)  # lm-eval: further arguments
+    concurrency: Annotated[int, Meta(ge=1, le=1024)] = 16  # questions in flight; likelihood takes at most 4
+    request_timeout_s: Annotated[float, Meta(gt=0)] = 300.0
+    margin_pp: Annotated[float, Meta(gt=0, le=50)] = 2.0  # the loss of accuracy, in points, that may be accepted
+
+    @property
+    def title(self) -> str:
+        """The suite's name in rows and on pages."""
+        return self.name or self.kind
+
+
 class Study(Struct, kw_only=True, forbid_unknown_fields=True):
     """One question, asked in full. Field names are the keys of the TOML file."""
 
@@ -187,6 +214,7 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
     control: str = ""  # the variant that repeats the baseline (A/A): what it differs by is noise
     seed: int = 1
     prompts: Prompts = field(default_factory=Prompts)
+    quality: list[QualitySuite] = field(default_factory=list)
     price: Price | None = None
     question: str = "Should we quantize this model?"
     next_steps: list[str] = field(default_factory=list)
@@ -308,6 +336,7 @@ def _consistent(study: Study, where: str) -> None:
     for what, names in (
         ("variant", [v.name for v in study.variants]),
         ("workload", [w.name for w in study.workloads]),
+        ("quality suite", [q.title for q in study.quality]),
     ):
         for name in names:
             if names.count(name) > 1:
@@ -327,8 +356,19 @@ def _consistent(study: Study, where: str) -> None:
                 f"context_tokens is {study.context_tokens}",
                 fix="raise context_tokens or shorten the workload",
             )
+    for suite in study.quality:
+        _suite(suite, f"{where}: quality suite {suite.title}")
     if study.engine.name == "endpoint" and len(study.variants) > 1 and not study.engine.url:
         raise UsageFault(f"{where}: engine endpoint needs `engine.url`", fix="or pass --endpoint URL")
+
+
+def _suite(suite: QualitySuite, where: str) -> None:
+    if suite.kind == "file" and not suite.file:
+        raise UsageFault(f"{where} names no file", fix='file = "my-prompts.jsonl"')
+    if suite.kind == "lm-eval" and bool(suite.tasks) == bool(suite.file):
+        raise UsageFault(f"{where} has either tasks to run or a folder of results", fix='tasks = ["gsm8k"]')
+    if suite.file and suite.dataset:
+        raise UsageFault(f"{where} names a file and a data set", fix="leave one out")
 
 
 def _schedule(w: Workload, where: str) -> None:

@@ -16,6 +16,8 @@ from msgspec import Struct
 
 from collector.bundle import manifest as manifests
 from collector.bundle import metrics
+from collector.bundle.answers import LikelihoodRow, QualityRow
+from collector.bundle.marks import MARKS
 from collector.bundle.read import Bundle, open_bundle
 from collector.bundle.schema import TABLES, CellRow, RequestRow, columns
 from collector.errors import QuantcaseError
@@ -88,11 +90,12 @@ def _files(bundle: Bundle) -> Iterator[Fault]:
     for path in sorted(listed.keys() - present):
         yield Fault("error", path, "is missing", "copy the bundle again")
     for path in sorted(present - listed.keys()):
-        yield Fault("error", path, "is not in the manifest", "remove it, or put your words into notes.md")
+        fix = "run `collect seal`" if path == MARKS else "remove it, or put your words into notes.md"
+        yield Fault("error", path, "is not in the manifest", fix)
     for path in sorted(present & listed.keys()):
         file, resource = bundle.folder / path, listed[path]
         if file.stat().st_size != resource.bytes or f"sha256:{manifests.file_sha256(file)}" != resource.hash:
-            own = path == "notes.md"
+            own = path in ("notes.md", MARKS)
             fix = "if these are your own words, run `collect seal`" if own else "copy the bundle again"
             yield Fault("error", path, "its bytes were changed after the bundle was closed", fix)
 
@@ -102,7 +105,7 @@ def _contents(bundle: Bundle) -> Iterator[Fault]:
     study = bundle.study()
     bundle.environment()
     bundle.client()
-    bundle.quality()
+    yield from _answers(bundle, study)
     for name in TABLES:
         if bundle.table_path(name) is None:
             yield Fault("error", TABLES[name].path, "is missing", "copy the bundle again")
@@ -128,6 +131,31 @@ def _contents(bundle: Bundle) -> Iterator[Fault]:
     if bundle.info.status == "complete":
         for key in sorted(by_cell.keys() - seen):
             yield Fault("error", f"requests.csv.gz: {' '.join(map(str, key))}", "has no row in cells.csv")
+
+
+def _answers(bundle: Bundle, study: Study) -> Iterator[Fault]:
+    """Every answer belongs to an item and a variant, stands once, and a score is between 0 and 1."""
+    asked = {i.prompt_id: i for i in bundle.quality_items()}
+    variants = {v.name for v in study.variants}
+    answers: list[QualityRow | LikelihoodRow] = [*bundle.quality(), *bundle.likelihood()]
+    seen: set[tuple[str, int, str]] = set()
+    for row in answers:
+        where = f"quality: {row.variant} {row.prompt_id} pass {row.repeat}"
+        if row.variant not in variants:
+            yield Fault("error", where, f"variant {row.variant} is not in study.toml")
+        if row.prompt_id not in asked:
+            yield Fault("error", where, "no such prompt in quality_items.jsonl")
+        elif asked[row.prompt_id].prompt_sha256 != row.prompt_sha256:
+            yield Fault("error", where, "it answers another prompt than the one in quality_items.jsonl")
+        key = (row.variant, row.repeat, row.prompt_id)
+        if key in seen:
+            yield Fault("error", where, "stands twice")
+        seen.add(key)
+        if isinstance(row, QualityRow) and row.score is not None and not 0 <= row.score <= 1:
+            yield Fault("error", where, f"the score {row.score} is not between 0 and 1")
+    for mark in bundle.marks():
+        if mark.variant not in variants or mark.prompt_id not in asked:
+            yield Fault("error", MARKS, f"{mark.variant} {mark.prompt_id}: no such answer", "mend that line")
 
 
 def _references(

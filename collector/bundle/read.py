@@ -10,6 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from collector.bundle import manifest as manifests
+from collector.bundle.answers import LikelihoodRow, Mark, QualityItem, QualityRow
+from collector.bundle.answers_write import ITEMS, LIKELIHOOD, ROWS, read_lines
+from collector.bundle.marks import read_marks
 from collector.bundle.schema import (
     FORMAT,
     TABLES,
@@ -19,7 +22,6 @@ from collector.bundle.schema import (
     EngineMetricRow,
     Environment,
     Manifest,
-    QualityRow,
     RequestRow,
     TelemetryRow,
     VariantRow,
@@ -30,7 +32,20 @@ from collector.study import Load, Study, Variant, Workload
 from collector.study import loads as study_from_toml
 
 # Study and the error come along, because this package is all that the site may import of the collector.
-__all__ = ["Bundle", "Load", "QuantcaseError", "Study", "Variant", "Workload", "is_bundle", "open_bundle"]
+__all__ = [
+    "Bundle",
+    "LikelihoodRow",
+    "Load",
+    "Mark",
+    "QualityItem",
+    "QualityRow",
+    "QuantcaseError",
+    "Study",
+    "Variant",
+    "Workload",
+    "is_bundle",
+    "open_bundle",
+]
 
 RowT = TypeVar("RowT", bound=Struct)
 
@@ -97,15 +112,23 @@ class Bundle:
     def engine_metrics(self) -> list[EngineMetricRow]:
         return self._rows("engine_metrics", EngineMetricRow)
 
+    def quality_items(self) -> list[QualityItem]:
+        """What was asked; empty where quality was not measured."""
+        return read_lines(self.folder / ITEMS, QualityItem, self.id)
+
     def quality(self) -> list[QualityRow]:
-        path = self.folder / "quality.jsonl"
-        rows = []
-        for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
-            try:
-                rows.append(msgspec.json.decode(line, type=QualityRow))
-            except (msgspec.DecodeError, UnicodeDecodeError) as e:
-                raise QuantcaseError(f"{self.id}/quality.jsonl line {number}: {e}") from None
-        return rows
+        """What was answered."""
+        return read_lines(self.folder / ROWS, QualityRow, self.id)
+
+    def likelihood(self) -> list[LikelihoodRow]:
+        """How likely each server start found the fixed texts."""
+        packed = self.folder / LIKELIHOOD
+        plain = self.folder / LIKELIHOOD.removesuffix(".gz")
+        return read_lines(packed if packed.is_file() else plain, LikelihoodRow, self.id)
+
+    def marks(self) -> list[Mark]:
+        """What a person says of the answers; empty without a marks.csv."""
+        return read_marks(self.folder)
 
     def notes(self) -> str:
         """The person's own words; text, never markup to be trusted."""

@@ -28,7 +28,6 @@ __all__ = [
     "Grade",
     "KernelClass",
     "Manifest",
-    "QualityRow",
     "QuantcaseInfo",
     "RequestRow",
     "Resource",
@@ -217,26 +216,6 @@ class EngineMetricRow(Struct, kw_only=True):
     start: Start
     series: Annotated[str, _col("metric name as exported, with the labels that tell its series apart")]
     value: Annotated[float, _col("value as exported")]
-
-
-class QualityRow(Struct, kw_only=True, omit_defaults=True):
-    """quality.jsonl: one answer of one variant to one prompt."""
-
-    variant: str
-    start: int
-    suite: str
-    task: str
-    prompt_id: str
-    prompt_sha256: str
-    repeat: int = 1
-    prompt: str | None = None
-    reference: str | None = None
-    output: str | None = None
-    parsed: str | None = None
-    score: float | None = None
-    finish_reason: str | None = None
-    output_tokens: int | None = None
-    error: str | None = None
 
 
 class ClientFacts(Struct, kw_only=True, omit_defaults=False):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from collector.bundle import manifest as manifests
 from collector.bundle.check import check
+from collector.bundle.marks import MARKS
 from collector.bundle.read import open_bundle
 from collector.errors import QuantcaseError
 
 __all__ = ["OWN_FILES", "seal"]
 
-OWN_FILES = ("notes.md",)
+OWN_FILES = ("notes.md", MARKS)
 
 
 def seal(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from collector import __version__
 from collector.bundle import manifest as manifests
+from collector.bundle.answers_write import AnswerStore
 from collector.bundle.schema import (
     FORMAT,
     TABLES,
@@ -31,7 +32,6 @@ from collector.bundle.schema import (
     Environment,
     Grade,
     Manifest,
-    QualityRow,
     QuantcaseInfo,
     RequestRow,
     Status,
@@ -86,6 +86,7 @@ class BundleWriter:
         self.variants: list[VariantRow] = []
         self.cells: list[CellRow] = []
         self.client = ClientFacts()
+        self.answers = AnswerStore(folder)
         self._files: dict[str, IO[str]] = {}
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -175,11 +176,6 @@ class BundleWriter:
     def add_engine_metrics(self, row: EngineMetricRow) -> None:
         self._append("engine_metrics", [row])
 
-    def add_quality(self, row: QualityRow) -> None:
-        """Appends one answer to quality.jsonl."""
-        with (self.folder / "quality.jsonl").open("ab") as f:
-            f.write(msgspec.json.encode(row) + b"\n")
-
     def set_variant(self, row: VariantRow) -> None:
         """Add or replace the row of a variant's server start; the small table is rewritten whole."""
         key = (row.variant, row.start)
@@ -207,6 +203,7 @@ class BundleWriter:
             f.close()
         self._files.clear()
         self._save_documents()
+        self.answers.close()
         for table in TABLES.values():
             if table.path.endswith(".gz"):
                 self._pack(self._plain(table.path), self.folder / table.path)

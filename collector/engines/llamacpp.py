@@ -1,6 +1,7 @@
 """llama.cpp as an engine: `llama-server` where it is installed, else the same server out of the `xllamacpp` wheel.
 
-Models are GGUF files, or `generated:small` for the model that the package makes itself (see tiny_gguf).
+Models are GGUF files, `trained:small` for the one that comes with the package, or `generated:small` for one that is
+drawn from the study's seed (see tiny_gguf).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collector.study import Study, Variant
 __all__ = ["LlamaCpp", "LlamaCppServer", "default_threads"]
 
 _GENERATED = {"generated:small": tiny_gguf.SMALL}
+_TRAINED = "trained:small"
 _HOST = "127.0.0.1"
 _OPEN_LOOP_SLOTS = 16  # of a study without closed loops and without -np of its own
 _STAMP = r"^(\d+)\.(\d{2})\.(\d{3})\.(\d{3}) "  # minutes.seconds.milliseconds.microseconds since the server started
@@ -51,7 +53,7 @@ class LlamaCpp:
         """
         _command(study)
         for variant in study.variants:
-            if variant.model in _GENERATED:
+            if variant.model in _GENERATED or variant.model == _TRAINED:
                 _generated_format(variant)
             else:
                 _shards(variant)
@@ -70,6 +72,9 @@ class LlamaCpp:
             shape, seed = _GENERATED[variant.model], request.study.seed
             made = await asyncio.to_thread(tiny_gguf.make, request.work, seed, [asked], shape)
             files = [made[asked]]
+        elif variant.model == _TRAINED:
+            asked = _generated_format(variant)
+            files = [(await asyncio.to_thread(tiny_gguf.trained, request.work, [asked]))[asked]]
         else:
             files = _shards(variant)
         if not port_is_free(request.port, _HOST):  # else the other server's /health would be taken for ours
@@ -179,7 +184,7 @@ def _shards(variant: Variant) -> list[Path]:
         files = [first.with_name(f"{stem}-{i:05d}-of-{split[2]}.gguf") for i in range(1, int(split[2]) + 1)]
     for file in files:
         if file.suffix != ".gguf" or not file.is_file():
-            generated = ", ".join(_GENERATED)
+            generated = ", ".join([_TRAINED, *_GENERATED])
             raise QuantcaseError(
                 f"variant {variant.name}: {file.name} is no GGUF file on this box",
                 fix=f"set model to the path of a .gguf file, or to {generated}",

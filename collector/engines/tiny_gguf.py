@@ -1,8 +1,9 @@
-"""A small Llama model from a seed, as GGUF, quantized on the spot: what `--gpu cpu` serves when nobody brings a model.
+"""Small Llama models as GGUF, quantized on the spot: what `--gpu cpu` serves when nobody brings a model.
 
-No download, no compiler, no torch: numpy draws the weights, a byte-level BPE of our own gives the vocabulary, `gguf`
-writes the file, and ggml's own quantizer inside the `xllamacpp` wheel makes Q8_0, Q4_K_M and Q2_K of the F16 file with
-the tensor types that llama-quantize chooses. The weights are random: speed and memory are real, the text means nothing.
+No download, no compiler, no torch. `trained:small` comes with the package (examples/small-model made it) and answers;
+`generated:small` is drawn from a seed: its speed and memory are real, its text means nothing. A byte-level BPE of our
+own is the vocabulary of both, `gguf` writes the files, and ggml's own quantizer in the `xllamacpp` wheel makes Q8_0,
+Q4_K_M and Q2_K of the F16 file with the tensor types that llama-quantize chooses.
 """
 
 from __future__ import annotations
@@ -26,7 +27,20 @@ from msgspec import Struct
 
 from collector.errors import QuantcaseError
 
-__all__ = ["FORMATS", "SMALL", "Shape", "make", "missing_modules", "tensor_type", "vocabulary"]
+__all__ = [
+    "FORMATS",
+    "SMALL",
+    "SPECIALS",
+    "TRAINED",
+    "TRAINED_FILE",
+    "Shape",
+    "make",
+    "missing_modules",
+    "tensor_type",
+    "trained",
+    "vocabulary",
+    "write_f16",
+]
 
 FORMATS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 _RECIPE = 1  # part of the cache key: raise it when the same seed and shape would give another file
@@ -53,6 +67,10 @@ class Shape(Struct, frozen=True, kw_only=True):
 # weights' bytes decide the speed, and the whole study takes two minutes. Hidden 768 with ffn 2048 (104 MiB) keeps the
 # same ratios (F16 80, Q4_K_M 204 tok/s) and takes twice as long. All four files are made in 3 s, a start takes 0.2 s.
 SMALL = Shape(hidden=512, layers=8, heads=8, kv_heads=4, ffn=1536)
+
+# The model that ships: 5.3 million weights, trained by examples/small-model on its own seeded text. F16 10.7 MB.
+TRAINED = Shape(hidden=256, layers=5, heads=4, kv_heads=2, ffn=768, context=512)
+TRAINED_FILE = Path(__file__).parent / "models" / "trained-small-F16.gguf"
 
 _WORDS = """
 the of and to a in is it you that he was for on are with as I his they be at one have this from or had by not but what
@@ -87,12 +105,12 @@ computer software program function variable network message error file folder sc
 because however therefore although without within around another different important general particular national
 international information government community development education experience environment
 """
-_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # names that llama.cpp knows as ends of generation
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # names that llama.cpp knows as ends of generation
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_MERGES = 3072 - 256 - len(_SPECIALS)
+_MERGES = 3072 - 256 - len(SPECIALS)
 
 
 def missing_modules() -> list[str]:
@@ -113,7 +131,7 @@ def vocabulary() -> tuple[list[str], list[str]]:
         for text, share in ((f" {word}", 16), (word, 2), (word.capitalize(), 1)):
             counts["".join(spelling[b] for b in text.encode())] += weight * share
     merges = list(_learn_merges(counts, _MERGES))
-    tokens = dict.fromkeys((*_SPECIALS, *spelling, *("".join(pair) for pair in merges)))  # two merges may make one text
+    tokens = dict.fromkeys((*SPECIALS, *spelling, *("".join(pair) for pair in merges)))  # two merges may make one text
     return list(tokens), [" ".join(pair) for pair in merges]
 
 
@@ -173,12 +191,7 @@ def make(folder: Path, seed: int, formats: Sequence[str], shape: Shape = SMALL) 
     Raises:
         QuantcaseError: a format that we cannot make, or modules of the extra `cpu` that are missing.
     """
-    if wrong := [f for f in formats if f not in FORMATS]:
-        raise QuantcaseError(f"a generated model cannot be made as {wrong[0]}", fix=f"formats: {', '.join(FORMATS)}")
-    if missing := missing_modules():
-        raise QuantcaseError(
-            f"making a model needs {', '.join(missing)}", fix="install the extra: pip install 'quantcase[cpu]'"
-        )
+    _can_make(formats)
     folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(msgspec.json.encode([_RECIPE, shape])).hexdigest()[:10]
     paths = {f: folder / f"generated-{key}-seed{seed}-{f}.gguf" for f in ("F16", *formats)}
@@ -188,6 +201,37 @@ def make(folder: Path, seed: int, formats: Sequence[str], shape: Shape = SMALL) 
             with _whole(path) as unfinished:
                 _write(unfinished, name, shape, tensors)
     return {f: paths[f] for f in formats}
+
+
+def trained(folder: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """The model that comes with the package in each of `formats`; all but F16 are quantized into `folder`.
+
+    Raises:
+        QuantcaseError: as `make` does.
+    """
+    _can_make(formats)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {f: TRAINED_FILE if f == "F16" else folder / f"trained-small-{f}.gguf" for f in formats}
+    for name, path in paths.items():
+        if not path.exists():
+            with _whole(path) as unfinished:
+                _write(unfinished, name, TRAINED, _quantized(TRAINED_FILE, name, TRAINED), "quantcase trained small")
+    return paths
+
+
+def _can_make(formats: Sequence[str]) -> None:
+    if wrong := [f for f in formats if f not in FORMATS]:
+        raise QuantcaseError(f"a generated model cannot be made as {wrong[0]}", fix=f"formats: {', '.join(FORMATS)}")
+    if missing := missing_modules():
+        raise QuantcaseError(
+            f"making a model needs {', '.join(missing)}", fix="install the extra: pip install 'quantcase[cpu]'"
+        )
+
+
+def write_f16(path: Path, title: str, shape: Shape, tensors: Iterator[tuple[str, Any, Any]]) -> None:
+    """An F16 file of tensors that somebody trained: GGUF's names, matrices as float16, vectors as float32."""
+    with _whole(path) as unfinished:
+        _write(unfinished, "F16", shape, tensors, title)
 
 
 @contextmanager
@@ -222,7 +266,7 @@ def _random(seed: int, shape: Shape) -> Iterator[tuple[str, Any, Any]]:
 
     hidden, kv = shape.hidden, shape.kv_heads * shape.head_dim
     output = draw(len(tokens), hidden, 3.0 * hidden**-0.5)  # logits with a deviation of 3: a peaked distribution
-    output[: len(_SPECIALS)] = 0
+    output[: len(SPECIALS)] = 0
     output[[i for i, t in enumerate(tokens) if len(t) == 1 and not t.isascii()]] = 0
     yield "token_embd.weight", draw(len(tokens), hidden, 1.0), None
     yield "output_norm.weight", ones(), None
@@ -319,14 +363,20 @@ def _quantize(weights: Any, kind: Any) -> Any:
     return target
 
 
-def _write(path: Path, name: str, shape: Shape, tensors: Iterator[tuple[str, Any, Any]]) -> None:
+def _write(
+    path: Path,
+    name: str,
+    shape: Shape,
+    tensors: Iterator[tuple[str, Any, Any]],
+    title: str = "quantcase generated (random weights)",
+) -> None:
     """One GGUF file. `tensors` gives name, data, and the ggml type where the data are blocks."""
     import gguf
 
     tokens, merges = vocabulary()
-    kinds = [gguf.TokenType.CONTROL if t in _SPECIALS else gguf.TokenType.NORMAL for t in tokens]
+    kinds = [gguf.TokenType.CONTROL if t in SPECIALS else gguf.TokenType.NORMAL for t in tokens]
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("quantcase generated (random weights)")
+    writer.add_name(title)
     writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{name}"])
     if name != "F16":
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

@@ -10,7 +10,7 @@ from pathlib import Path
 from quantcase.analysis.figures import case_document
 from quantcase.catalog import Catalog, load
 from quantcase.pages import case as case_page
-from quantcase.pages import costs, data, home
+from quantcase.pages import costs, data, home, quality, samples
 from quantcase.pages.view import CaseView, Options
 
 __all__ = ["Output", "generate"]
@@ -54,7 +54,11 @@ def _outputs(catalog: Catalog, options: Options) -> Iterator[Output]:
         base = f"cases/{view.case.id}"
         yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
         yield Output(f"{base}/data/index.md", data.page(view))
-        yield Output(f"{base}/case.json", case_page.case_json(case_document(view.case, view.points)))
+        yield Output(f"{base}/quality/index.md", quality.page(view))
+        for name, content in samples.files(view.case):
+            yield Output(f"{base}/quality/samples/{name}", content)
+        document = case_document(view.case, view.points, view.quality, view.quality_verdicts)
+        yield Output(f"{base}/case.json", case_page.case_json(document))
         for path, name in data.downloads(view):
             yield Output(f"{base}/data/files/{name}", source=view.case.bundle.folder / path)
     assets = resources.files("quantcase").joinpath("assets")

@@ -14,7 +14,19 @@ import pandas as pd
 
 from collector import gpus
 from collector.bundle.check import Fault, check_bundle
-from collector.bundle.read import Bundle, Load, QuantcaseError, Study, Workload, is_bundle, open_bundle
+from collector.bundle.read import (
+    Bundle,
+    LikelihoodRow,
+    Load,
+    Mark,
+    QualityItem,
+    QualityRow,
+    QuantcaseError,
+    Study,
+    Workload,
+    is_bundle,
+    open_bundle,
+)
 from collector.bundle.schema import TABLES, VariantRow, columns
 
 __all__ = ["Case", "Catalog", "load"]
@@ -77,6 +89,32 @@ class Case:
     @cached_property
     def telemetry(self) -> pd.DataFrame:
         return _frame("telemetry", self.bundle.telemetry())
+
+    @cached_property
+    def quality_items(self) -> dict[str, QualityItem]:
+        """What was asked, by prompt id; empty where quality was not measured."""
+        return {item.prompt_id: item for item in self.bundle.quality_items()}
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, int], dict[str, QualityRow]]:
+        """(variant, pass) -> prompt id -> answer. The baseline has two passes, over two server starts."""
+        found: dict[tuple[str, int], dict[str, QualityRow]] = {}
+        for row in self.bundle.quality():
+            found.setdefault((row.variant, row.repeat), {})[row.prompt_id] = row
+        return found
+
+    @cached_property
+    def likelihoods(self) -> dict[tuple[str, int], dict[str, LikelihoodRow]]:
+        """(variant, pass) -> prompt id -> log-probabilities."""
+        found: dict[tuple[str, int], dict[str, LikelihoodRow]] = {}
+        for row in self.bundle.likelihood():
+            found.setdefault((row.variant, row.repeat), {})[row.prompt_id] = row
+        return found
+
+    @cached_property
+    def marks(self) -> dict[tuple[str, str], Mark]:
+        """(variant, prompt id) -> what a person says of that answer."""
+        return {(m.variant, m.prompt_id): m for m in self.bundle.marks()}
 
     @cached_property
     def profile(self) -> gpus.GpuProfile | None:

@@ -91,7 +91,7 @@ def test_a_control_that_differs_widens_the_region_and_is_never_recommended(tmp_p
     found = comparisons(case, known)
     assert {c.rope for c in found if c.metric == THROUGHPUT} == {regions(case, known)[THROUGHPUT]}
     assert any(c.variant == asked.control for c in found)
-    assert asked.control not in {v.variant for v in verdicts(case, found)}
+    assert asked.control not in {v.variant for v in verdicts(case, found, {})}
 
 
 def test_an_estimate_knows_its_level(tmp_path: Path) -> None:

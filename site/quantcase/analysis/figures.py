@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quantcase.analysis.points import Point
+from quantcase.analysis.quality import Quality
+from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.catalog import Case
 
 __all__ = ["CELL_METRICS", "case_document", "figures"]
@@ -19,6 +21,10 @@ _VRAM = {
     "loaded_mib": ("vram_loaded_mib", "MiB"),
     "peak_mib": ("vram_peak_mib", "MiB"),
 }
+
+_FIDELITY = {
+    "ppl_ratio": "ratio", "kld_topk_lower_bound": "nats/token", "top1_agreement": "share", "rms_delta_p": "share",
+}  # fmt: skip
 
 
 def _figure(key: str, value: float | None, unit: str, low: float, high: float, n: int, source: str) -> dict[str, Any]:
@@ -63,7 +69,45 @@ def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
     return found
 
 
-def case_document(case: Case, points: Sequence[Point]) -> dict[str, Any]:
+def quality_figures(found: Sequence[Quality]) -> list[dict[str, Any]]:
+    """`quality.<variant>.<metric>`: what the answers give; n counts prompts, of likeness texts."""
+    made = []
+    for q in found:
+        base, source = f"quality.{q.variant}", "quality.jsonl"
+        if a := q.accuracy:
+            made += [
+                _figure(f"{base}.accuracy", a.variant_right / a.n, "share", math.nan, math.nan, a.n, source),
+                _figure(f"{base}.accuracy_delta_pp", a.difference_pp, "points", a.low_pp, a.high_pp, a.n, source),
+                _figure(
+                    f"{base}.recovery", a.recovery, "share",
+                    a.recovery_low if a.recovery_low is not None else math.nan,
+                    a.recovery_high if a.recovery_high is not None else math.nan, a.n, source,
+                ),
+                _figure(f"{base}.flips", a.flips_share, "share", a.flips_low, a.flips_high, a.n, source),
+                _figure(f"{base}.mcnemar_p", a.p_value, "p", math.nan, math.nan, a.n, source),
+                _figure(f"{base}.smallest_loss_found_pp", a.mde_pp, "points", math.nan, math.nan, a.n, source),
+            ]  # fmt: skip
+        if p := q.long_context:
+            key = f"{base}.long_context_delta_pp"
+            made.append(_figure(key, p.difference_pp, "points", p.low_pp, p.high_pp, p.n, source))
+        if q.length:
+            r = q.length
+            made.append(_figure(f"{base}.length_ratio", r.ratio, "ratio", r.low, r.high, r.n, source))
+        if f := q.fidelity:
+            for metric, unit in _FIDELITY.items():
+                value, low, high = (getattr(f, f"{metric}{end}") for end in ("", "_low", "_high"))
+                made.append(_figure(f"{base}.{metric}", value, unit, low, high, f.documents, "likelihood.jsonl.gz"))
+            key = f"{base}.captured_mass"
+            made.append(_figure(key, f.captured_mass, "share", math.nan, math.nan, f.documents, "likelihood.jsonl.gz"))
+    return made
+
+
+def case_document(
+    case: Case,
+    points: Sequence[Point],
+    quality: Sequence[Quality] = (),
+    verdicts: Mapping[str, QualityVerdict] | None = None,
+) -> dict[str, Any]:
     """The whole of `case.json`."""
     info = case.bundle.info
     return {
@@ -78,6 +122,15 @@ def case_document(case: Case, points: Sequence[Point]) -> dict[str, Any]:
             "manifest_sha256": info.manifest_sha256,
             "collector_version": info.collector_version,
         },
-        "figures": figures(case, points),
+        "figures": [*figures(case, points), *quality_figures(quality)],
+        "quality": {
+            name: {
+                "verdict": v.grade,
+                "because": v.because,
+                "what_would_change_it": v.change,
+                "rules": [{"rule": c.rule, "result": c.grade, "seen": c.seen, "decides": c.decides} for c in v.checks],
+            }
+            for name, v in (verdicts or {}).items()
+        },
         "hidden": [_key(p) for p in points if not p.shown and p.metric in CELL_METRICS],  # too few requests to be shown
     }

@@ -2,15 +2,18 @@
 
 Gates, the first that fails wins: the bundle is sound, it was measured, the variant served, its quantization was
 applied by a known kernel that is not a fallback, the difference is beyond the region of equivalence. Quality is a gate
-too: until it is measured, the most that can be said is `caution`; with dummy weights nothing is said about shipping.
+too: a variant that fails it is to be avoided however fast it is, one that passes is recommended where it is faster, and
+until it is measured the most that can be said is `caution`; with dummy weights nothing is said about shipping.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from quantcase.analysis.compare import Comparison
+from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
@@ -53,13 +56,13 @@ def _withheld(case: Case) -> tuple[str, str] | None:
     return None
 
 
-def verdicts(case: Case, found: list[Comparison]) -> list[Verdict]:
+def verdicts(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerdict]) -> list[Verdict]:
     """Every variant but the baseline for every workload, judged at the workload's highest measured load."""
     others = [v.name for v in case.study.variants if v.name not in (case.baseline, case.study.control)]
-    return [_one(case, variant, w.name, found) for variant in others for w in case.study.workloads]
+    return [_one(case, variant, w.name, found, judged.get(variant)) for variant in others for w in case.study.workloads]
 
 
-def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Verdict:
+def _one(case: Case, variant: str, workload: str, found: list[Comparison], judged: QualityVerdict | None) -> Verdict:
     withheld = _withheld(case)
     if withheld:
         return Verdict(variant, workload, "none", *withheld)
@@ -73,6 +76,8 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
         )
     if row.kernel_class == "not_applied":
         return Verdict(variant, workload, "avoid", "not-applied", "the quantization that was asked for was not applied")
+    if judged is not None and judged.grade == "fail":
+        return Verdict(variant, workload, "avoid", "quality-fail", judged.because)
     mine = [c for c in found if (c.variant, c.workload, c.metric) == (variant, workload, "throughput_tok_s")]
     if not mine:
         return Verdict(variant, workload, "none", "not-measured", "not measured yet")
@@ -95,9 +100,14 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison]) -> Ve
         return Verdict(
             variant, workload, "none", "quality-unknown", "faster, but dummy weights say nothing of quality", top
         )
-    return Verdict(
-        variant, workload, "caution", "quality-not-measured", "faster; measure its quality before it ships", top
-    )
+    if judged is None:
+        return Verdict(
+            variant, workload, "caution", "quality-not-measured", "faster; measure its quality before it ships", top
+        )
+    if judged.grade == "pass":
+        return Verdict(variant, workload, "recommend", "faster-quality-pass", f"faster, and {judged.because}", top)
+    rule = "quality-caution" if judged.grade == "caution" else "quality-not-measurable"
+    return Verdict(variant, workload, "caution", rule, f"faster, but {judged.because}", top)
 
 
 def _more(c: Comparison) -> str:
@@ -106,13 +116,14 @@ def _more(c: Comparison) -> str:
     return f": about {c.more_repeats} more repeats would decide it"
 
 
-def answer(case: Case, found: list[Comparison]) -> Answer:
+def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerdict]) -> Answer:
     """The case in one answer."""
     withheld = _withheld(case)
     if withheld:
         return Answer("none", withheld[0], {}, {})
     faster: dict[str, list[Comparison]] = {}
-    for verdict in verdicts(case, found):
+    every = verdicts(case, found, judged)
+    for verdict in every:
         c = verdict.evidence
         if c is not None and c.kind == "faster" and verdict.rule not in ("kernel", "client-limited"):
             faster.setdefault(verdict.workload, []).append(c)
@@ -122,7 +133,15 @@ def answer(case: Case, found: list[Comparison]) -> Answer:
         for workload, top in best.items()
     }
     if not best:
+        if any(v.rule == "quality-fail" for v in every):
+            return Answer("avoid", "quality-fail", {}, {})
         return Answer("none", "no-gain", {}, {})
     if case.bundle.info.weights == "dummy":
         return Answer("none", "quality-unknown", best, tied)
-    return Answer("caution", "quality-not-measured", best, tied)
+    grades = {v.variant: v.rule for v in every if v.evidence is not None}
+    rules = {grades[c.variant] for c in best.values()}
+    if rules == {"faster-quality-pass"}:
+        return Answer("recommend", "faster-quality-pass", best, tied)
+    if "quality-not-measured" in rules:
+        return Answer("caution", "quality-not-measured", best, tied)
+    return Answer("caution", "quality-caution", best, tied)

@@ -11,12 +11,11 @@ from quantcase.analysis.points import pick
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
-from quantcase.pages import cost, load, trust
+from quantcase.pages import cost, load, quality, trust
 from quantcase.pages.findings import (
     headline,
     leaders,
     learned,
-    quality_sentence,
     verdict_sentence,
     vram_finding,
 )
@@ -40,7 +39,7 @@ def page(view: CaseView) -> str:
         vram=_vram(view),
         chat=load.section(view, batch=False),
         batch=load.section(view, batch=True),
-        quality=none(quality_sentence(view)),
+        quality=quality.section(view),
         cost=cost.section(view),
         recommendations=_recommendations(view),
         methodology=_methodology(view) + "\n\n" + trust.section(view),
@@ -72,7 +71,7 @@ def _answer(view: CaseView) -> str:
         verdict=view.answer.kind,
         headline=headline(view),
         gains=gains or ["nothing beyond the noise"],
-        risks=[quality_sentence(view)],
+        risks=[quality.sentence(view)],
         sure=sure,
     )
 

@@ -7,7 +7,15 @@ from quantcase.html import change, kind_words
 from quantcase.pages.view import CaseView
 from quantcase.text import load_words, number, signed_percent, text
 
-__all__ = ["headline", "key_finding", "leaders", "learned", "quality_sentence", "vram_finding"]
+__all__ = ["headline", "key_finding", "leaders", "learned", "vram_finding"]
+
+
+_GRADE_WORDS = {
+    "pass": "no loss was detected for",
+    "caution": "a loss cannot be ruled out for",
+    "fail": "a loss was found for",
+    "unknown": "nothing can be said of",
+}
 
 
 def headline(view: CaseView) -> str:
@@ -19,6 +27,9 @@ def headline(view: CaseView) -> str:
         return "No answer: this is a demonstration on replayed timings."
     if found.rule == "no-baseline":
         return "No answer yet: the baseline was not measured."
+    if found.rule == "quality-fail":
+        failed = ", ".join(text(v.variant) for v in view.quality_verdicts.values() if v.grade == "fail")
+        return f"No: the variants that are faster lose quality ({failed})."
     if not found.best:
         return "No: at the highest load no variant is faster than the baseline beyond the noise."
     gains = "; ".join(
@@ -27,6 +38,10 @@ def headline(view: CaseView) -> str:
     )
     if case.bundle.info.weights == "dummy":
         return f"Speed says yes, quality is not measured. {gains}."
+    if found.kind == "recommend":
+        return f"Yes: faster, and no loss of quality was detected. {gains}."
+    if found.rule == "quality-caution":
+        return f"Yes, with care: faster, but its quality is not beyond doubt. {gains}."
     return f"Yes, if its quality holds: measure that before it ships. {gains}."
 
 
@@ -99,13 +114,6 @@ def vram_finding(view: CaseView) -> str:
     return " ".join(sentences)
 
 
-def quality_sentence(view: CaseView) -> str:
-    """Why there is no quality section yet."""
-    if view.case.bundle.info.weights == "dummy":
-        return "Quality is not measured: these are dummy weights, which answer nothing."
-    return "Quality was not measured in this run. A speed gain without it is half a case study: measure it first."
-
-
 def learned(view: CaseView) -> str:
     """A few sentences to the customer who asks whether to quantize, made of this case's own figures."""
     parts = [headline(view), vram_finding(view)]
@@ -115,7 +123,7 @@ def learned(view: CaseView) -> str:
             f"{count} of {len(view.claims)} comparisons stayed inside the noise with {view.case.study.repeats} "
             "repeats; they are marked as inconclusive and decide nothing."
         )
-    parts.append("The next variable is quality: what a faster answer is worth depends on whether it is still right.")
+    parts.append(_quality_learned(view))
     return " ".join(p for p in parts if p)
 
 
@@ -125,3 +133,12 @@ def verdict_sentence(verdict: Verdict) -> str:
     if c := verdict.evidence:
         figures = f" ({change(c)} throughput at {load_words(c.load)})"
     return f"{text(verdict.because)}{figures}"
+
+
+def _quality_learned(view: CaseView) -> str:
+    """What the answers taught; the question that is left open where they were not judged."""
+    grades = {g: [text(v.variant) for v in view.quality_verdicts.values() if v.grade == g] for g in _GRADE_WORDS}
+    said = [f"{words} {', '.join(grades[g])}" for g, words in _GRADE_WORDS.items() if grades[g]]
+    if not said:
+        return "The next variable is quality: what a faster answer is worth depends on whether it is still right."
+    return f"Answers, prompt by prompt against the baseline: {'; '.join(said)}."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from quantcase.analysis.points import pick
 from quantcase.html import Column, badge, delta, figure, none, table
 from quantcase.pages.findings import headline
+from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, Options, render
 from quantcase.text import number, text
 
@@ -48,7 +49,8 @@ def _card(view: CaseView, prefix: str) -> dict[str, object]:
     lightest = min((m for m in view.memory if m.row.weights_gib), key=lambda m: m.row.weights_gib or 0, default=None)
     if lightest is not None:
         facts.append(("lightest weights", f"{text(lightest.row.variant)}, {number(lightest.row.weights_gib)} GiB"))
-    facts.append(("quality", "not measured"))
+    judged = [f"{text(v.variant)} {grade_badge(v.grade)}" for v in view.quality_verdicts.values()]
+    facts.append(("quality", ", ".join(judged) or "not measured"))
     facts.append(("evidence", f"{badge(info.grade)} {text(info.weights)} weights, {text(info.status)}"))
     return {
         "title": text(case.title),

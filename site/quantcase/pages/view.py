@@ -11,6 +11,8 @@ from quantcase.analysis.compare import Comparison, comparisons
 from quantcase.analysis.hierarchy import Estimate
 from quantcase.analysis.memory import Memory, memory
 from quantcase.analysis.points import Key, Point, cell_estimates, points
+from quantcase.analysis.quality import Quality, control, qualities
+from quantcase.analysis.quality_verdict import QualityVerdict, judge
 from quantcase.analysis.trust import Trust, trust
 from quantcase.analysis.verdict import Answer, Verdict, answer, verdicts
 from quantcase.catalog import Case
@@ -76,16 +78,33 @@ class CaseView:
         return trust(self.case, self.comparisons)
 
     @cached_property
+    def quality(self) -> list[Quality]:
+        """Every variant that was asked, against the baseline."""
+        return qualities(self.case)
+
+    @cached_property
+    def quality_control(self) -> Quality | None:
+        """The baseline against itself."""
+        return control(self.case)
+
+    @cached_property
+    def quality_verdicts(self) -> dict[str, QualityVerdict]:
+        """Pass, caution or fail of every variant that was asked; none where the evidence is no evidence."""
+        if not self.case.sound or self.case.bundle.info.grade == "simulated":
+            return {}
+        return {q.variant: judge(self.case, q, self.quality_control) for q in self.quality}
+
+    @cached_property
     def memory(self) -> list[Memory]:
         return memory(self.case)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return verdicts(self.case, self.comparisons)
+        return verdicts(self.case, self.comparisons, self.quality_verdicts)
 
     @cached_property
     def answer(self) -> Answer:
-        return answer(self.case, self.comparisons)
+        return answer(self.case, self.comparisons, self.quality_verdicts)
 
     def comparison(self, variant: str, workload: str, load: str, metric: str) -> Comparison | None:
         """One comparison with the baseline; None when either side was not measured."""

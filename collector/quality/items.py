@@ -1,0 +1,51 @@
+"""What is asked: one item is one prompt with what is right about it, the same bytes for every variant."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+import msgspec
+
+from collector.bundle.answers import QualityItem
+
+__all__ = ["item", "seeded"]
+
+
+def item(
+    suite: str,
+    task: str,
+    number: int | str,
+    prompt: str | list[dict[str, str]],
+    *,
+    reference: str | None = None,
+    scorer: str = "",
+    output_tokens: int,
+    document: str = "",
+    api: str = "chat",
+    length_tokens: int | None = None,
+) -> QualityItem:
+    """An item. A prompt is one user's turn, or a conversation as messages; its hash is that of all of it."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    text = prompt if isinstance(prompt, str) else None
+    digest = hashlib.sha256(msgspec.json.encode([api, messages])).hexdigest()
+    return QualityItem(
+        suite=suite,
+        task=task,
+        prompt_id=f"{suite}/{task}/{number}",
+        prompt_sha256=digest,
+        api="completions" if api == "completions" else "chat",
+        prompt=text,
+        messages=None if isinstance(prompt, str) else messages,
+        reference=reference,
+        scorer=scorer,
+        output_tokens=output_tokens,
+        document=document or None,
+        length_tokens=length_tokens,
+    )
+
+
+def seeded(*parts: object) -> random.Random:
+    """A generator of its own for every item: leaving one out changes no other."""
+    return random.Random("/".join(map(str, parts)))  # noqa: S311 - test data

@@ -1,0 +1,295 @@
+"""Quality: on the case page in short, and a page of its own with every rule, every task and every answer."""
+
+from __future__ import annotations
+
+from quantcase.analysis.paired import Paired, confusion
+from quantcase.analysis.quality import Quality, Task
+from quantcase.analysis.quality_verdict import Check, QualityVerdict
+from quantcase.html import Column, none, table
+from quantcase.pages import samples
+from quantcase.pages.view import CaseView, render
+from quantcase.text import number, text
+
+__all__ = ["grade_badge", "page", "section", "sentence"]
+
+_WORDS = {"pass": "✓ pass", "caution": "! caution", "fail": "✗ fail", "unknown": "– not measurable"}
+_MARKS = ("good", "minor", "bad")
+
+
+def grade_badge(grade: str) -> str:
+    """Pass, caution or fail as word, shape and colour."""
+    return f'<span class="qc-verdict" data-verdict="{_colour(grade)}">{_WORDS[grade]}</span>'
+
+
+def _colour(grade: str) -> str:
+    return {"pass": "recommend", "caution": "caution", "fail": "avoid", "unknown": "none"}[grade]
+
+
+def sentence(view: CaseView) -> str:
+    """Quality in one sentence for the first screen; why there is none where there is none."""
+    case = view.case
+    if not view.quality:
+        if case.bundle.info.weights == "dummy":
+            return "Quality is not measured: these are dummy weights, which answer nothing."
+        if case.bundle.info.grade == "simulated":
+            return "Quality is not measured: a replay has timings and no answers."
+        return "Quality was not measured in this run. A speed gain without it is half a case study: measure it first."
+    if not view.quality_verdicts:
+        return "Answers were collected, and no verdict is made of them: the bundle has faults."
+    parts = []
+    for q in view.quality:
+        verdict = view.quality_verdicts[q.variant]
+        figures = f" {_points(q.accuracy)}" if q.accuracy else ""
+        parts.append(f"{text(q.variant)} {_WORDS[verdict.grade]}{figures}")
+    return "Quality: " + "; ".join(parts) + "."
+
+
+def section(view: CaseView) -> str:
+    """The Quality section of the case page."""
+    if not view.quality:
+        return none(sentence(view))
+    parts = [_verdict_table(view), _task_table(view, brief=True), _control_words(view)]
+    parts.append("Every rule with its numbers, and the answers side by side: [quality](quality/index.md).")
+    return "\n\n".join(p for p in parts if p)
+
+
+def page(view: CaseView) -> str:
+    """The Markdown of `cases/<id>/quality/index.md`."""
+    return render(
+        "quality.md.j2",
+        title=text(view.case.title),
+        banners=view.banners(),
+        summary=_verdict_table(view) if view.quality else none(sentence(view)),
+        control=_control_words(view) if view.quality else none("There is nothing to compare."),
+        rules=_rules(view),
+        tasks=_task_table(view, brief=False) if view.quality else none("No task was asked."),
+        likeness=_likeness(view),
+        form=_form(view),
+        marks=_marks(view),
+        samples=samples.section(view.case),
+    )
+
+
+def _points(p: Paired) -> str:
+    """A difference of accuracy with its interval."""
+    return f"{_signed(p.difference_pp)} points ({_signed(p.low_pp)} to {_signed(p.high_pp)})"
+
+
+def _signed(value: float) -> str:
+    shown = f"{abs(value):.1f}"
+    return shown if float(shown) == 0 else ("−" if value < 0 else "+") + shown
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def _recovery(p: Paired) -> str:
+    if p.recovery is None or p.recovery_low is None or p.recovery_high is None:
+        return "–"
+    return f"{_share(p.recovery)} <small>({_share(p.recovery_low)} to {_share(p.recovery_high)})</small>"
+
+
+def _verdict_table(view: CaseView) -> str:
+    """One row a variant: the verdict, what it rests on, and how small a loss could have been seen."""
+    rows = []
+    for q in view.quality:
+        verdict = view.quality_verdicts.get(q.variant)
+        a = q.accuracy
+        rows.append(
+            [
+                text(q.variant),
+                grade_badge(verdict.grade) if verdict else "–",
+                f"{a.variant_right:,} of {a.n:,} <small>baseline {a.baseline_right:,}</small>" if a else "–",
+                f"{_signed(a.difference_pp)} <small>({_signed(a.low_pp)} to {_signed(a.high_pp)})</small>"
+                if a
+                else "–",
+                _recovery(a) if a else "–",
+                f"{_share(a.flips_share)}" if a else "–",
+                f"{a.mde_pp:.1f}" if a else "–",
+                _long(q),
+                text(verdict.because) if verdict else "–",
+            ]
+        )
+    names = [
+        ("Variant", False), ("Verdict", False), ("Right", True), ("Δ accuracy (points)", True), ("Recovery", True),
+        ("Flips", True), ("Smallest loss found (points)", True), ("Long context (points)", True), ("Because", False),
+    ]  # fmt: skip
+    return table("quality", [Column(n, f) for n, f in names], rows)
+
+
+def _long(q: Quality) -> str:
+    p = q.long_context
+    return f"{_signed(p.difference_pp)} <small>of {p.n}</small>" if p else "not asked"
+
+
+def _task_table(view: CaseView, *, brief: bool) -> str:
+    """The seeds' table: prompt type, baseline, every variant, what changed."""
+    tasks: dict[tuple[str, str], dict[str, Task]] = {}
+    for q in view.quality:
+        for t in q.tasks:
+            tasks.setdefault((t.suite, t.task), {})[q.variant] = t
+    if not tasks:
+        return ""
+    variants = [q.variant for q in view.quality]
+    rows = []
+    for (suite, task), found in tasks.items():
+        any_one = next(iter(found.values())).paired
+        rows.append(
+            [
+                f"{text(task)} <small>{text(suite)}</small>",
+                f"{any_one.baseline_right} of {any_one.n}",
+                *(_task_cell(found.get(v), brief) for v in variants),
+                f"{any_one.mde_pp:.1f}",
+            ]
+        )
+    columns = [Column("Prompt type"), Column(f"{text(view.case.baseline)} right", True)]
+    columns += [Column(text(v)) for v in variants] + [Column("Smallest loss found (points)", True)]
+    caption = "" if brief else "p after Holm over all tasks of a variant; F1 is macro-averaged."
+    return table("quality-tasks", columns, rows, caption)
+
+
+def _task_cell(t: Task | None, brief: bool) -> str:
+    if t is None:
+        return "–"
+    p = t.paired
+    if not p.lost and not p.gained:
+        state, words = "ok", "✓ same"
+    elif t.adjusted_p < 0.05 and p.lost > p.gained:
+        state, words = "bad", f"✗ lost {p.lost}, gained {p.gained}"
+    else:
+        state, words = "look", f"! lost {p.lost}, gained {p.gained}"
+    shown = f'{p.variant_right} <span class="qc-check" data-state="{state}">{words}</span>'
+    if brief:
+        return shown
+    f1 = f", F1 {t.macro_f1[0]:.3f} → {t.macro_f1[1]:.3f}" if t.macro_f1 else ""
+    return f"{shown} <small>p {_p(t.adjusted_p)}{f1}</small>"
+
+
+def _p(value: float) -> str:
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _control_words(view: CaseView) -> str:
+    """What the baseline differs from itself: the noise of all that follows."""
+    c = view.quality_control
+    if c is None or c.accuracy is None:
+        return "**Control.** None: the baseline was asked only once, so nothing is known of how it differs from itself."
+    where = "two server starts" if c.other_starts else "one server start (an endpoint cannot be started again)"
+    parting = ""
+    if c.divergence:
+        parting = f" {c.divergence.identical} of {c.divergence.n} long answers were the same to the last token."
+    return (
+        f"**Control.** The baseline against itself over {where}: {_share(c.accuracy.flips_share)} of "
+        f"{c.accuracy.n:,} answers flipped, {_points(c.accuracy)}.{parting} That much is not blamed on quantization."
+    )
+
+
+def _rules(view: CaseView) -> str:
+    if not view.quality_verdicts:
+        return none(sentence(view))
+    parts = []
+    for verdict in view.quality_verdicts.values():
+        rows = [[text(c.rule), grade_badge(c.grade), text(c.seen), _role(c)] for c in verdict.checks]
+        parts.append(f"### {text(verdict.variant)}\n\n{_reason(verdict)}")
+        if rows:
+            columns = [Column(n) for n in ("Rule", "Result", "Seen", "Role")]
+            parts.append(table(f"rules-{len(parts)}", columns, rows))
+    return "\n\n".join(parts)
+
+
+def _reason(verdict: QualityVerdict) -> str:
+    change = f" What would change it: {text(verdict.change)}." if verdict.change else ""
+    return f"{grade_badge(verdict.grade)} {text(verdict.because)}.{change}"
+
+
+def _role(check: Check) -> str:
+    return "decides" if check.decides else "can lower a pass to caution"
+
+
+def _likeness(view: CaseView) -> str:
+    """Teacher-forced likeness, or why there is none."""
+    rows = []
+    for q in [*view.quality, *([view.quality_control] if view.quality_control else [])]:
+        f = q.fidelity
+        if f is None:
+            continue
+        name = "baseline again" if q.variant == view.case.baseline else q.variant
+        rows.append(
+            [
+                text(name),
+                f"{f.ppl_ratio:.4f} <small>({f.ppl_ratio_low:.4f} to {f.ppl_ratio_high:.4f})</small>",
+                f"{f.kld_topk_lower_bound:.4f} "
+                f"<small>({f.kld_topk_lower_bound_low:.4f} to {f.kld_topk_lower_bound_high:.4f})</small>",
+                _share(f.captured_mass),
+                f"{_share(f.top1_agreement)} <small>({_share(f.top1_agreement_low)} to "
+                f"{_share(f.top1_agreement_high)})</small>",
+                _share(f.rms_delta_p),
+                f"{100 * f.mean_delta_p:+.2f} %".replace("-", "−"),
+                f"{f.tokens:,} in {f.documents}",
+            ]
+        )
+    if not rows:
+        why = next((q.unscored for q in view.quality if q.unscored), "")
+        return none(f"No text was scored: {text(why)}." if why else "The suite `likelihood` was not asked.")
+    names = [
+        ("Variant", False), ("Perplexity ratio", True), ("Top-20 KL lower bound (nats)", True), ("Captured mass", True),
+        ("Top-1 agreement", True), ("RMS Δp", True), ("Mean Δp", True), ("Tokens in texts", True),
+    ]  # fmt: skip
+    return table("likeness", [Column(n, f) for n, f in names], rows)
+
+
+def _form(view: CaseView) -> str:
+    rows = []
+    for q in [*view.quality, *([view.quality_control] if view.quality_control else [])]:
+        if q.form is None:
+            continue
+        name = "baseline again" if q.variant == view.case.baseline else q.variant
+        kinds = ", ".join(f"{kind} {b}" for kind, (_, b) in q.form.kinds.items() if b) or "none"
+        parted = "–"
+        if q.divergence:
+            d = q.divergence
+            at = "not reached" if d.median_token is None else f"token {d.median_token:g}"
+            parted = f"{d.identical} of {d.n} identical, median {at}, {d.soft} of {d.compared} near misses"
+        rows.append(
+            [
+                text(name),
+                f"{q.form.failed[1]} of {q.form.n:,}",
+                text(kinds),
+                f"{q.form.cut[1]}",
+                f"{q.length.ratio:.3f} <small>({q.length.low:.3f} to {q.length.high:.3f})</small>" if q.length else "–",
+                parted,
+                number(q.similarity_chrf),
+            ]
+        )
+    if not rows:
+        return none("No answers were compared.")
+    names = [
+        ("Variant", False), ("Without an answer", True), ("Empty, repeating, unreadable", False), ("Cut", True),
+        ("Length ratio", True), ("Where greedy answers part", False), ("chrF to the baseline (information only)", True),
+    ]  # fmt: skip
+    return table("form", [Column(n, f) for n, f in names], rows)
+
+
+def _marks(view: CaseView) -> str:
+    """What a person marked, beside what the scorers said."""
+    marks = view.case.marks
+    if not marks:
+        return none(
+            "Nobody has marked answers yet. A file <code>marks.csv</code> in the bundle with the columns variant, "
+            "prompt_id, mark (good, minor, bad) and remark adds a person&#39;s judgement; <code>collect seal</code> "
+            "takes it in."
+        )
+    rows = []
+    for variant in view.case.measured_variants():
+        mine: list[str] = [m.mark for (v, _), m in marks.items() if v == variant]
+        if mine:
+            rows.append([text(variant), *(f"{mine.count(mark)}" for mark in _MARKS)])
+    return table("marks", [Column("Variant"), *(Column(m, True) for m in _MARKS)], rows)
+
+
+def confused(view: CaseView, variant: str, suite: str) -> list[tuple[str, str, int]]:
+    """The labels that a variant takes for each other, most frequent first."""
+    rows = view.case.answers.get((variant, 1), {})
+    items = [i for i in view.case.quality_items.values() if i.suite == suite and i.prompt_id in rows]
+    return confusion([(i.reference or "") for i in items], [rows[i.prompt_id].parsed for i in items])

@@ -41,7 +41,7 @@ def test_every_command_and_option_is_documented() -> None:
                 assert parameter.opts[0] in section, f"collect {name} {parameter.opts[0]}"
 
 
-STRUCTS = (study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price)
+STRUCTS = (study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price, study.QualitySuite)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
@@ -49,6 +49,16 @@ def test_every_study_key_is_documented(struct: type[msgspec.Struct]) -> None:
     words = (DOCS / "guide" / "studies.md").read_text()
     for name in struct.__struct_fields__:
         assert f"`{name}`" in words, f"{struct.__name__}.{name}"
+
+
+def test_every_quality_rule_is_documented() -> None:
+    """With the very name under which it stands on a page."""
+    source = (ROOT / "site" / "quantcase" / "analysis" / "quality_verdict.py").read_text()
+    rules = set(re.findall(r'(?:Check|_likeness|_excess)\(\s*"([a-z0-9 -]+)"', source))
+    assert {"accuracy", "answered", "form", "length", "long context", "flips", "top-1 agreement"} <= rules
+    words = (DOCS / "methodology.md").read_text()
+    for rule in rules:
+        assert f"\n| {rule} |" in words, rule
 
 
 def test_the_column_reference_is_the_schema() -> None:

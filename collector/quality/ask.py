@@ -7,6 +7,7 @@ Whatever goes wrong becomes a `Reply` with a status; only a server that is gone 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import aiohttp
@@ -58,9 +59,10 @@ class Asker:
         self._gives_tokens = True
 
     async def __aenter__(self) -> Asker:
-        self._session = aiohttp.ClientSession(
-            headers=self._headers, connector=aiohttp.TCPConnector(limit=0), read_bufsize=1 << 20
-        )
+        # A connection for each question: llama.cpp's server gives every kept connection a thread of its few, so that
+        # idle ones hold up the next question for seconds, and it closes them when it likes.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, read_bufsize=1 << 20)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,8 +93,10 @@ class Asker:
             body |= {"logprobs": True, "top_logprobs": _TOP}
         reply = await self.post(_PATHS[api], body, timeout_s=timeout_s)
         if wants and reply.http_status in (400, 404, 422, 501):  # not every server knows logprobs: ask once without
-            self._gives_tokens = False
-            return await self.answer(api, prompt, output_tokens, timeout_s=timeout_s)
+            again = await self.answer(api, prompt, output_tokens, timeout_s=timeout_s)
+            if again.http_status == 200:  # refused without them, too, it was not for logprobs
+                self._gives_tokens = False
+            return again
         return _read_answer(reply)
 
     async def post(self, path: str, body: dict[str, Any], *, timeout_s: float) -> Reply:
@@ -104,20 +108,21 @@ class Asker:
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                raw = await response.content.read(_MOST_BYTES + 1) if response.content_length is None else b""
-                raw += await response.read() if response.content_length is not None or len(raw) <= _MOST_BYTES else b""
                 code = response.status
+                raw = bytearray()
+                async for part in response.content.iter_any():
+                    raw += part
+                    if len(raw) > _MOST_BYTES:  # leaving closes the connection: the rest is never read
+                        return Reply(status="error", http_status=code, error="the reply is larger than 64 MiB")
         except TimeoutError:
             return Reply(status="timeout", error=f"no answer within {timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as e:
             return Reply(status="error", error=_short(f"{type(e).__name__}: {e}"))
-        if len(raw) > _MOST_BYTES:
-            return Reply(status="error", http_status=code, error="the reply is larger than 64 MiB")
         if code != 200:
             return Reply(status="error", http_status=code, error=f"HTTP {code}: {_message(raw)}")
         try:
-            decoded = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            decoded = _decoded(raw)
+        except (ValueError, RecursionError):
             return Reply(status="error", http_status=code, error=f"the reply is no JSON: {_message(raw)}")
         if not isinstance(decoded, dict):
             return Reply(status="error", http_status=code, error="the reply is no JSON object")
@@ -177,14 +182,27 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _message(raw: bytes) -> str:
+def _decoded(raw: bytes | bytearray) -> Any:
+    """JSON whose texts can be written down again: half a surrogate pair, from a server that cuts an emoji, is a "?".
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        text = json.dumps(json.loads(raw), ensure_ascii=False)
+        return msgspec.json.decode(text.encode("utf-8", "replace"))
+
+
+def _message(raw: bytes | bytearray) -> str:
     """The server's own words for an error, short."""
     text = raw[:4000].decode("utf-8", "replace")
     try:
-        decoded = msgspec.json.decode(raw)
+        decoded = _decoded(raw)
         inner = decoded.get("error", decoded) if isinstance(decoded, dict) else decoded
         text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         pass  # not JSON: the text itself is the message
     return _short(text)
 

@@ -189,6 +189,8 @@ def items(suite: str, count: int, seed: int) -> list[QualityItem]:
                 prompt, reference, scorer, tokens = make(seeded("exact", seed, task, number, attempt))
                 if prompt not in seen:
                     break
+            else:
+                continue  # this task has nothing new to ask; arithmetic and others have
             if len(made) == count:
                 break
             seen.add(prompt)

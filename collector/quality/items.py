@@ -10,7 +10,7 @@ import msgspec
 
 from collector.bundle.answers import QualityItem
 
-__all__ = ["item", "seeded"]
+__all__ = ["item", "read_object", "seeded"]
 
 
 def item(
@@ -44,6 +44,21 @@ def item(
         document=document or None,
         length_tokens=length_tokens,
     )
+
+
+def read_object(line: str, number: int) -> dict[str, Any]:
+    """Line `number` of a person's JSONL file.
+
+    Raises:
+        ValueError: it is no JSON object, or not one that could be sent; says which line.
+    """
+    try:
+        row = msgspec.json.decode(line)
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"line {number}: {e}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no object")
+    return row
 
 
 def seeded(*parts: object) -> random.Random:

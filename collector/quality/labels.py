@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from collector.bundle.answers import QualityItem
 from collector.errors import QuantcaseError, UsageFault
 from collector.quality import intents
-from collector.quality.items import item
+from collector.quality.items import item, read_object
 
 __all__ = ["from_file", "from_hub", "generated", "items"]
 
@@ -62,8 +61,11 @@ def from_file(path: Path, text_column: str, label_column: str, count: int) -> li
         for row in _rows(path):
             if text_column not in row or label_column not in row:
                 missing = text_column if text_column not in row else label_column
-                raise UsageFault(f"{path.name} has no column {missing}", fix=f"columns: {', '.join(map(str, row))}")
-            pairs.append((str(row[text_column]), str(row[label_column]).strip()))
+                raise UsageFault(f"{path.name} has no column {missing}", fix=f"columns: {_columns(row)}")
+            label = "" if row[label_column] is None else str(row[label_column]).strip()
+            if not label:
+                raise UsageFault(f"{path.name}: row {len(pairs) + 1} has no {label_column}", fix="label it or drop it")
+            pairs.append((str(row[text_column]), label))
             if len(pairs) == count:
                 break
     except UnicodeDecodeError:
@@ -77,15 +79,18 @@ def from_file(path: Path, text_column: str, label_column: str, count: int) -> li
     return pairs
 
 
+def _columns(row: dict[str, Any]) -> str:
+    """The columns in one short line: where a file has no header, they are its first row."""
+    said = " ".join(", ".join(map(str, row)).split())
+    return said if len(said) <= 200 else f"{said[:197]}..."
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as f:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
             for number, line in enumerate(f, 1):
                 if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"line {number} is no object")
-                    yield row
+                    yield read_object(line, number)
         else:
             for row in csv.DictReader(f):
                 yield {k: v or "" for k, v in row.items() if k is not None}

@@ -14,7 +14,7 @@ __all__ = ["TOKENS_PER_WORD", "conversation", "items", "lengths", "needle"]
 _USUAL = (4096, 8192, 16384, 32768, 65536, 131072)
 _ROOM_TOKENS = 64  # question, template and answer
 TOKENS_PER_WORD = 2.0  # where the server does not say: rather high, because prompts must fit
-_MARGIN = 0.95  # a prompt may be that much of the length asked for: words differ
+_MARGIN = 0.9  # a prompt may be that much of the length asked for: words differ
 
 
 def lengths(context_tokens: int) -> list[int]:

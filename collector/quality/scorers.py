@@ -18,9 +18,13 @@ __all__ = ["SCORERS", "Judged", "ScorerName", "problem_of", "score"]
 ScorerName = Literal["number", "text", "lines", "json", "label", "criterion", "contains"]
 Problem = Literal["", "empty", "repeated", "invalid", "cut"]
 
-_NUMBER = re.compile(r"(?<![\w.,])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|\.\d|,\d)")
-_LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|result|output)\s*(?:is)?\s*[:=]\s*", re.IGNORECASE)
-_FENCE = re.compile(r"```[\w+-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+# Neither a part of a word nor of a date: 2024-02-25 is no number.
+_NUMBER = re.compile(
+    r"(?<![\w.,])(?<!\d[-\u2212])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w|[.,\u2212-]\d)",
+)
+_LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|result|output)(?:\s+is)?\s*[:=]\s*", re.IGNORECASE)
+_STOP = re.compile(r"(?<=.)[.!]$")
+_FENCE = re.compile(r"```(?:[\w+-]*[ \t]*\n)?(.*?)(?:```|\Z)", re.DOTALL)
 _REPEATED_SHARE = 0.5  # of all groups of four words; an answer that counts to ten has none
 _LEAST_WORDS = 16
 
@@ -69,13 +73,11 @@ def repeats_itself(text: str) -> bool:
 
 def _plain(text: str) -> str:
     """One line without the dress that models give it: lead-in, bold, quotes, backticks, final full stop."""
-    line = _LEAD.sub("", text.strip())
-    line = line.replace("**", "").replace("__", "").strip()
-    if len(line) > 1 and line[-1] in ".!" and not line[-2].isdigit():
-        line = line[:-1]
+    line = text.replace("**", "").replace("__", "").strip()
+    line = _STOP.sub("", _LEAD.sub("", line))
     for quote in "\"'`":
         if len(line) > 1 and line[0] == line[-1] == quote:
-            line = line[1:-1]
+            line = _STOP.sub("", line[1:-1])
     return " ".join(line.split())
 
 
@@ -91,7 +93,7 @@ def _lines(output: str) -> list[str]:
 
 def number(output: str, reference: str) -> Judged:
     """The last number said, by value: 1,024 and 1024.0 are the same."""
-    found = _NUMBER.findall(_plain(_inside(output)).rstrip("."))
+    found = _NUMBER.findall(_plain(output))
     if not found:
         return Judged(0.0, None, "invalid")
     value = found[-1].replace(",", "").replace("\u2212", "-")
@@ -120,10 +122,12 @@ def json_value(output: str, reference: str) -> Judged:
     if start < 0:
         return Judged(0.0, None, "invalid")
     try:
-        value, _ = json.JSONDecoder(object_pairs_hook=_once).raw_decode(body[start:])
+        value, _ = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_none_such).raw_decode(body[start:])
+        said = json.dumps(value, ensure_ascii=False, sort_keys=True)
     except (ValueError, RecursionError):
         return Judged(0.0, None, "invalid")
-    return Judged(float(_same(value, json.loads(reference))), json.dumps(value, ensure_ascii=False, sort_keys=True))
+    said = said.encode("utf-8", "replace").decode("utf-8")  # "\\ud800" is JSON, and no text that can be written down
+    return Judged(float(_same(value, json.loads(reference))), said)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,6 +135,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({k for k, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
+
+
+def _none_such(constant: str) -> Any:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _same(a: Any, b: Any) -> bool:

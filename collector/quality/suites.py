@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
 from collector.quality import exact, labels, likelihood, long_context, texts
 from collector.quality.ask import Asker
-from collector.quality.items import item, seeded
+from collector.quality.items import item, read_object, seeded
 from collector.quality.scorers import SCORERS, Criterion
 from collector.study import QualitySuite, Study
 
@@ -102,7 +104,7 @@ def _documents(suite: QualitySuite, seed: int) -> list[tuple[str, str]]:
         domains = [texts.DOMAINS[n % len(texts.DOMAINS)] for n in range(count)]
         return [(d, texts.document(d, n, seed, sentences=120)) for n, d in enumerate(domains)]
     path = Path(suite.file).expanduser()
-    found = [(str(row.get("domain", "text")), row["text"]) for row in _objects(path, "text")]
+    found = [(str(row.get("domain", "text")), row["text"]) for _, row in _objects(path, "text")]
     return found[:count]
 
 
@@ -110,17 +112,18 @@ def _own(suite: QualitySuite) -> list[QualityItem]:
     """A person's own suite: `prompt` or `messages`, `reference`, and a scorer a line or for all."""
     made = []
     path = Path(suite.file).expanduser()
-    for number, row in enumerate(_objects(path, "")):
+    for number, (line, row) in enumerate(_objects(path, "")):
+        where = f"{path.name} line {line}"
         prompt = row.get("prompt", row.get("messages"))
         if not isinstance(prompt, (str, list)):
-            raise UsageFault(f"{path.name} line {number + 1} has neither prompt nor messages", fix="give it one")
+            raise UsageFault(f"{where} has neither prompt nor messages", fix="give it one")
         scorer = str(row.get("scorer", suite.scorer))
         reference = row.get("reference", row.get("criterion"))
         reference = reference if isinstance(reference, str) or reference is None else json.dumps(reference)
         if scorer and (scorer not in SCORERS or reference is None):
             what = f"names the scorer {scorer}" if scorer not in SCORERS else "has a scorer and no reference"
-            raise UsageFault(f"{path.name} line {number + 1} {what}", fix=f"scorers: {', '.join(SCORERS)}")
-        _check_reference(scorer, reference, f"{path.name} line {number + 1}")
+            raise UsageFault(f"{where} {what}", fix=f"scorers: {', '.join(SCORERS)}")
+        _check_reference(scorer, reference, where)
         made.append(
             item(
                 suite.title, str(row.get("task", suite.title)), number, prompt, reference=reference, scorer=scorer,
@@ -135,30 +138,37 @@ def _own(suite: QualitySuite) -> list[QualityItem]:
 def _check_reference(scorer: str, reference: str | None, where: str) -> None:
     """A reference that its scorer cannot read is the suite's fault, not the model's."""
     try:
-        if scorer == "number":
-            float(reference or "")
-        elif scorer == "json":
-            json.loads(reference or "")
-        elif scorer == "criterion":
-            msgspec.json.decode((reference or "").encode(), type=Criterion)
-    except (ValueError, msgspec.DecodeError) as e:
+        if scorer == "number" and not math.isfinite(float(reference or "")):
+            raise ValueError("no number that can be said")
+        if scorer == "json" and not isinstance(json.loads(reference or ""), (dict, list)):
+            raise ValueError("neither an object nor a list")
+        if scorer == "criterion":
+            re.compile(msgspec.json.decode((reference or "").encode(), type=Criterion).pattern)
+        if scorer and not (reference or "").strip():
+            raise ValueError("it is empty")
+    except (ValueError, RecursionError, re.error) as e:
         raise UsageFault(f"{where}: the reference is none for the scorer {scorer}: {e}", fix="mend that line") from None
 
 
-def _objects(path: Path, needed: str) -> list[dict[str, Any]]:
+def _objects(path: Path, needed: str) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file, each with the number of its line."""
     if not path.is_file():
         raise UsageFault(f"no file {path}", fix="check `file` of the suite")
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     try:
         with path.open(encoding="utf-8-sig") as f:
+            number = 0
             while line := f.readline(_MOST_LINE):
+                number += 1
                 if not line.strip():
                     continue
-                row = json.loads(line)
-                if not isinstance(row, dict) or (needed and not isinstance(row.get(needed), str)):
-                    raise ValueError(f"line {len(rows) + 1} is no object" + (f" with `{needed}`" if needed else ""))
-                rows.append(row)
-    except (UnicodeDecodeError, ValueError, RecursionError) as e:
+                row = read_object(line, number)
+                if needed and not isinstance(row.get(needed), str):
+                    raise ValueError(f"line {number} is no object with `{needed}`")
+                rows.append((number, row))
+    except UnicodeDecodeError:
+        raise UsageFault(f"{path.name} is not UTF-8 text", fix="save it as UTF-8") from None
+    except ValueError as e:
         raise UsageFault(f"{path.name} cannot be read: {e}", fix="one JSON object a line, as UTF-8") from None
     if not rows:
         raise UsageFault(f"{path.name} is empty", fix="one JSON object a line")

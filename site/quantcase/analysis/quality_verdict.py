@@ -89,7 +89,7 @@ def _checks(case: Case, found: Quality, control: Quality | None, margin: float) 
         checks.append(_length(found.length.ratio, found.length.low, found.length.high))
     needs = _kv_quantized(case, found.variant)
     if found.long_context:
-        checks.append(_long(found.long_context))
+        checks.append(_long(found.long_context, needs))
     elif needs:
         said = "a quantized KV cache shows its losses in long contexts; no such prompt was asked"
         checks.append(Check("long context", "caution", "not asked", said))
@@ -163,11 +163,12 @@ def _length(ratio: float, low: float, high: float) -> Check:
     return Check("length", grade, seen, seen)
 
 
-def _long(p: Paired) -> Check:
+def _long(p: Paired, needed: bool) -> Check:
+    """Few prompts are a doubt only where the suite is needed: of other variants it is asked for good measure."""
     seen = f"{p.difference_pp:+.1f} points ({p.low_pp:+.1f} to {p.high_pp:+.1f}) of {p.n}"
     if p.difference_pp < -_LONG_FAIL_PP and p.p_value < _ALPHA:
         return Check("long context", "fail", seen, f"facts in long prompts are lost: {seen}")
-    if p.low_pp < -_LONG_FAIL_PP and p.lost == 0:
+    if needed and p.low_pp < -_LONG_FAIL_PP and p.lost == 0:
         return Check("long context", "caution", seen, f"too few long prompts to tell: {seen}")
     if p.difference_pp >= -_LONG_PASS_PP and p.high_pp >= 0:
         return Check("long context", "pass", seen, "no loss seen in long prompts")

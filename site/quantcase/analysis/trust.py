@@ -56,14 +56,14 @@ def trust(case: Case, comparisons: list[Comparison]) -> Trust:
     client = case.bundle.client()
     cells, measured = client.cells, case.cells
     repeats = measured.groupby(["variant", "workload", "load"]).size()
-    served = Counter(v.variant for v in case.variants if v.exit_state == "ok")
+    starts = measured.groupby("variant")["start"].nunique()  # a start that only answered prompts timed nothing
     windows = (measured["window_end_s"] - measured["window_start_s"]).dropna()
     counted = [c.engine_tokens / c.usage_tokens for c in cells if c.engine_tokens is not None and c.usage_tokens]
     busy = busy_telemetry(case)["sm_clock_mhz"].dropna()
     control = [c for c in comparisons if c.variant == case.study.control and c.metric == THROUGHPUT and c.ratio > 0]
     return Trust(
         repeats=_range(repeats.tolist()),
-        starts=_range(list(served.values())),
+        starts=_range(starts.tolist()),
         requests=len(case.requests),
         failed=int((case.requests["status"] != "ok").sum()),
         windows_s=(float(windows.min()), float(windows.max())) if len(windows) else (math.nan, math.nan),

@@ -5,8 +5,7 @@
   const PAGE = 10;
   const SHOW = new Map([["all", "all"], ["differs", "differs from the baseline"], ["lost", "lost: was right, is wrong"],
     ["gained", "gained: was wrong, is right"], ["failed", "failed"], ["marked", "marked by a person"]]);
-  const SAYS = new Map([[true, ["right", "✓ right"]], [false, ["wrong", "✗ wrong"]],
-    [null, ["none", "– not scored"]]]);
+  const SAYS = new Map([[true, ["right", "✓ right"]], [false, ["wrong", "✗ wrong"]], [null, ["unscored", "unscored"]]]);
   const FAULT = "The samples could not be loaded: what stands below is all there is for now.";
 
   function make(tag, name, ...inside) {
@@ -25,6 +24,7 @@
   // An <option> holds no <bdi>: its words are isolated by characters.
   const option = (value, words) => Object.assign(make("option", "", "\u2068" + words + "\u2069"), { value });
   const note = (...inside) => make("p", "qc-samples-note", ...inside);
+  const label = (words) => make("p", "qc-label", words);
   const bold = (words) => make("strong", "", make("bdi", "", words));
   const coded = (words) => encodeURIComponent(words).replace(/%2F/g, "/");
 
@@ -35,7 +35,7 @@
     const to = from < 0 ? from : from + Array.from(first.token).length;
     let at = 0;
     for (const [op, text] of answer.segments) {
-      const holder = op === "=" ? box : make(op === "+" ? "ins" : "del", "");
+      const holder = op === "=" ? box : make(op === "+" ? "ins" : "del");
       const points = from < 0 || op === "-" ? [] : Array.from(text);
       const low = Math.max(0, from - at), high = Math.min(points.length, to - at);
       const part = (a, b) => points.slice(a, b).join("");
@@ -46,7 +46,6 @@
     }
     return box;
   }
-
   function column(answer, base, differs) {
     const ok = answer.status === "ok", same = answer.segments.every(([op]) => op === "=");
     const verdict = ok ? says(...SAYS.get(answer.right))
@@ -62,24 +61,24 @@
       + (answer.first.token ? "." : ": it ends there.")));
     if (answer.parsed !== null && answer.parsed !== own.map((s) => s[1]).join(""))
       node.append(note("Read as ", make("bdi", "qc-parsed", answer.parsed)));
-    if (answer.mark) node.append(note("Marked " + answer.mark + " ", make("bdi", "", answer.remark)));
+    const mark = "Marked " + answer.mark + (answer.remark ? ": " : ".");
+    if (answer.mark) node.append(note(mark, make("bdi", "", answer.remark)));
     return node;
   }
-
   function article(sample, entry, baseline, variant) {
     const anchor = make("a", "", make("bdi", "", sample.id)), prompt = textBox("qc-prompt", sample.prompt);
+    anchor.addEventListener("click", (event) => event.stopPropagation()); // instant navigation swallows hashchange
     anchor.href = "#sample=" + coded(sample.id) + (variant ? "&variant=" + coded(variant) : "");
     const more = button("Whole prompt", () => {
       more.setAttribute("aria-expanded", String(prompt.classList.toggle("qc-open")));
     });
     more.setAttribute("aria-expanded", "false");
-    const label = (words) => make("p", "qc-label", words);
     const node = make("article", "qc-sample", make("header", "", anchor), label("Prompt"), prompt, more);
     node.id = "sample=" + sample.id;
     if (sample.reference !== null) node.append(label("Reference"), textBox("qc-reference", sample.reference));
     const columns = [baseline, variant].filter(Boolean).map((name) => {
-      const answer = sample.answers.find((a) => a.variant === name);
-      if (answer) return column(answer, name === baseline, entry.differs.includes(name));
+      const answer = sample.answers.find((a) => a.variant === name), apart = entry.differs.concat(entry.failed);
+      if (answer) return column(answer, name === baseline, apart.includes(name) || apart.includes(baseline));
       return make("section", "qc-column", make("header", "", bold(name)), note("has no answer to this"));
     });
     node.append(make("div", "qc-columns", ...columns));
@@ -94,7 +93,6 @@
     const task = make("select", "", option("", "all")), variant = make("select", ""), show = make("select", "");
     const count = make("p", "qc-count"), pagers = [pager(), pager()];
     let index = null, turn = 0, wanted = null;
-
     function get(name) {
       if (files.has(name)) return files.get(name);
       const got = fetch(box.dataset.src + name).then((r) => { if (!r.ok) throw new Error(name); return r.json(); });
@@ -129,8 +127,7 @@
       return ["failed", "marked"].includes(state.show) && item[state.show].includes(index.baseline);
     }
     function fill() {
-      const tasks = new Set();
-      index.items.forEach((i) => tasks.add(i.suite).add(i.suite + "/" + i.task));
+      const tasks = new Set(index.items.flatMap((i) => [i.suite, i.suite + "/" + i.task]));
       task.append(...Array.from(tasks, (t) => option(t, t)));
       variant.append(...index.variants.map((v) => option(v, v)));
       variant.parentNode.hidden = index.variants.length < 2;
@@ -149,8 +146,8 @@
         const shown = found.slice((state.page - 1) * PAGE, state.page * PAGE);
         const chunks = new Map();
         await Promise.all(shown.map(async (at) => chunks.set(file(at), await get(file(at) + ".json"))));
-        if (mine !== turn) return;
         const sample = (at) => chunks.get(file(at))[at % index.chunk];
+        if (mine !== turn) return;
         const made = shown.map((at) => article(sample(at), index.items[at], index.baseline, state.variant));
         box.dataset.live = "1"; // hides what stands on the page itself, on screens only
         still.querySelectorAll("[id]").forEach((node) => node.removeAttribute("id"));
@@ -164,7 +161,7 @@
           [nav.firstChild.disabled, nav.lastChild.disabled] = [state.page <= 1, state.page >= pages];
         }
         live.querySelectorAll(".qc-text").forEach((text) => {
-          const over = text.scrollHeight > text.clientHeight + 2;
+          const over = text.scrollHeight > text.clientHeight + 12;
           if (text.classList.contains("qc-prompt")) text.nextSibling.hidden = !over;
           else if (over) text.tabIndex = 0; // it scrolls: by keys, too
         });
@@ -176,10 +173,8 @@
     }
     function changed() {
       Object.assign(state, { task: task.value, variant: variant.value, show: show.value, page: 1 });
-      save();
-      draw();
+      save(); draw();
     }
-    function hashed() { if (!box.isConnected) removeEventListener("hashchange", hashed); else if (read()) draw(); }
 
     const bar = make("div", "qc-samples-bar");
     for (const [words, control] of [["Task", task], ["Variant", variant], ["Show", show]]) {
@@ -191,15 +186,13 @@
     count.setAttribute("role", "status"); // a live region: polite
     bar.append(count, pagers[0]);
     still.before(bar, live, pagers[1]);
-    addEventListener("hashchange", hashed);
+    addEventListener("hashchange", () => { if (box.isConnected && read()) draw(); });
     if (read()) { draw().then(() => { if (location.hash.startsWith("#samples:")) box.scrollIntoView(); }); return; }
-    const seen = new IntersectionObserver((all) => {
-      if (all.some((e) => e.isIntersecting)) { seen.disconnect(); if (!index) draw(); }
-    });
-    seen.observe(box);
+    const seen = (all, self) => { if (all.some((e) => e.isIntersecting)) { self.disconnect(); if (!index) draw(); } };
+    new IntersectionObserver(seen).observe(box);
   }
 
-  function start() { document.querySelectorAll(".qc-samples").forEach(enhance); }
+  const start = () => document.querySelectorAll(".qc-samples").forEach(enhance);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
   if (window.document$) window.document$.subscribe(start); // Material's instant navigation

@@ -125,7 +125,8 @@ def _hardware(case: Case) -> str:
         rows.append(["Host", text(f"{first.host.get('cpu', '–')}, {first.host.get('cores', '–')} cores")])
         boxes = {str([g.get("uuid_sha256") for g in s.gpus]) for s in environment.sessions}
         word = "one machine" if len(boxes) == 1 else f"{len(boxes)} machines"
-        rows.append(["Measured in", f"{len(environment.sessions)} sessions on {word}"])
+        count = len(environment.sessions)
+        rows.append(["Measured in", f"{count} session{'s' if count > 1 else ''} on {word}"])
     return "### Hardware\n\n" + table("hardware", [Column("What"), Column("Value")], rows)
 
 

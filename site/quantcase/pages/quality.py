@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantcase.analysis.paired import Paired, confusion
-from quantcase.analysis.quality import Quality, Task
+from quantcase.analysis.quality import Task
 from quantcase.analysis.quality_verdict import Check, QualityVerdict
 from quantcase.html import Column, none, table
 from quantcase.pages import samples
@@ -107,20 +107,19 @@ def _verdict_table(view: CaseView) -> str:
                 _recovery(a) if a else "–",
                 f"{_share(a.flips_share)}" if a else "–",
                 f"{a.mde_pp:.1f}" if a else "–",
-                _long(q),
-                text(verdict.because) if verdict else "–",
             ]
         )
     names = [
         ("Variant", False), ("Verdict", False), ("Right", True), ("Δ accuracy (points)", True), ("Recovery", True),
-        ("Flips", True), ("Smallest loss found (points)", True), ("Long context (points)", True), ("Because", False),
+        ("Flips", True), ("MDE (points)", True),
     ]  # fmt: skip
-    return table("quality", [Column(n, f) for n, f in names], rows)
+    caption = "MDE: the smallest loss that so many prompts would show in 4 of 5 runs."
+    reasons = [f"- **{text(v.variant)}** {grade_badge(v.grade)} {text(v.because)}" for v in _verdicts(view)]
+    return table("quality", [Column(n, f) for n, f in names], rows, caption) + "\n\n" + "\n".join(reasons)
 
 
-def _long(q: Quality) -> str:
-    p = q.long_context
-    return f"{_signed(p.difference_pp)} <small>of {p.n}</small>" if p else "not asked"
+def _verdicts(view: CaseView) -> list[QualityVerdict]:
+    return list(view.quality_verdicts.values())
 
 
 def _task_table(view: CaseView, *, brief: bool) -> str:
@@ -144,7 +143,7 @@ def _task_table(view: CaseView, *, brief: bool) -> str:
             ]
         )
     columns = [Column("Prompt type"), Column(f"{text(view.case.baseline)} right", True)]
-    columns += [Column(text(v)) for v in variants] + [Column("Smallest loss found (points)", True)]
+    columns += [Column(text(v)) for v in variants] + [Column("MDE (points)", True)]
     caption = "" if brief else "p after Holm over all tasks of a variant; F1 is macro-averaged."
     return table("quality-tasks", columns, rows, caption)
 

@@ -35,7 +35,7 @@ _MOST_PAIRS = 40  # of equal words, for each word of a text: a diff of "the the 
 _WORD = re.compile(r"\s*\S+|\s+")
 _DIGITS = re.compile(r"([0-9]+)")
 _SPACE = re.compile(r"(\s)")
-_SAYS = {True: ("right", "✓ right"), False: ("wrong", "✗ wrong"), None: ("none", "– not scored")}
+_SAYS = {True: ("right", "✓ right"), False: ("wrong", "✗ wrong"), None: ("unscored", "unscored")}
 _TAGS = {"=": ("", ""), "+": ("<ins>", "</ins>"), "-": ("<del>", "</del>")}
 
 
@@ -329,7 +329,8 @@ def _notes(answer: dict[str, Any]) -> str:
         ends = "" if first["token"] else ": it ends there"
         lines.append(f"Leaves the baseline at token {first['position'] + 1}{ends}.")
     if answer["mark"]:
-        lines.append(f"Marked {text(answer['mark'])} <bdi>{text(_short(answer['remark']))}</bdi>")
+        remark = f": <bdi>{text(_short(answer['remark']))}</bdi>" if answer["remark"] else "."
+        lines.append(f"Marked {text(answer['mark'])}{remark}")
     return "".join(f'<p class="qc-samples-note">{line}</p>' for line in lines)
 
 

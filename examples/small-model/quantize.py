@@ -1,7 +1,8 @@
 """Quantizes a folder that `train.py` wrote: `python quantize.py MODEL OUT`. Round to nearest, no calibration data.
 
-Writes OUT/{fp8,w8a8-int8,w4a16-g128,w4a16-channel} in the compressed-tensors format that vLLM reads. Methods that look
-at data (GPTQ, AWQ, SmoothQuant) do better than this at four bits; what is shown here is the plain loss of the format.
+Writes OUT/{fp8,w8a8-int8,w4a16-g128,2bit-channel} in the compressed-tensors format that vLLM reads. Methods that look at
+data (GPTQ, AWQ, SmoothQuant) do better than this at four bits; what is shown here is the plain loss of the format. The
+two-bit values lie in the four-bit container, which has kernels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FORMATS = {
     "fp8": ("float-quantized", scheme(8, "float", "channel"), DYNAMIC_FP8),
     "w8a8-int8": ("int-quantized", scheme(8, "int", "channel"), DYNAMIC_INT8),
     "w4a16-g128": ("pack-quantized", scheme(4, "int", "group", 128), None),
-    "w4a16-channel": ("pack-quantized", scheme(4, "int", "channel"), None),
+    "2bit-channel": ("pack-quantized", scheme(4, "int", "channel"), None),
 }
 
 
@@ -44,10 +45,11 @@ def quantized(weight: Tensor, name: str) -> dict[str, Tensor]:
         scale = w.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127.0
         return {"weight": (w / scale).round().clamp(-128, 127).to(torch.int8), "weight_scale": scale}
     group = 128 if name.endswith("g128") else columns
+    top = 2 if name.startswith("2bit") else 8
     blocks = w.view(rows, columns // group, group)
-    scale = blocks.abs().amax(2, keepdim=True).clamp(min=1e-8) / 7.5
+    scale = blocks.abs().amax(2, keepdim=True).clamp(min=1e-8) / (top - 0.5)
     scale = scale.to(torch.bfloat16).float()
-    values = ((blocks / scale).round().clamp(-8, 7) + 8).to(torch.int64).view(rows, columns // 8, 8)
+    values = ((blocks / scale).round().clamp(-top, top - 1) + 8).to(torch.int64).view(rows, columns // 8, 8)
     packed = sum(values[:, :, i] << (4 * i) for i in range(8))
     packed = torch.where(packed >= 1 << 31, packed - (1 << 32), packed).to(torch.int32)
     return {

@@ -28,7 +28,7 @@ from quantcase.analysis.paired import (
 )
 from quantcase.catalog import Case
 
-__all__ = ["Divergence", "Form", "Quality", "Task", "control", "qualities", "quality_of"]
+__all__ = ["Divergence", "Form", "Quality", "Task", "control", "label_of", "qualities", "quality_of"]
 
 _FORM_PROBLEMS = ("empty", "repeated", "invalid")
 _SOFT = 5
@@ -154,7 +154,7 @@ def _tasks(items: Sequence[QualityItem], base: dict[str, QualityRow], mine: dict
         group = groups[(suite, task)]
         f1 = None
         if group[0].scorer == "label":
-            gold = [_label(i.reference) for i in group]
+            gold = [label_of(i.reference) for i in group]
             f1 = (
                 macro_f1(gold, [base[i.prompt_id].parsed for i in group]),
                 macro_f1(gold, [mine[i.prompt_id].parsed for i in group]),
@@ -163,7 +163,8 @@ def _tasks(items: Sequence[QualityItem], base: dict[str, QualityRow], mine: dict
     return made
 
 
-def _label(reference: str | None) -> str:
+def label_of(reference: str | None) -> str:
+    """A label in the one spelling that the scorer reads answers in."""
     return "_".join((reference or "").casefold().replace("-", " ").replace("_", " ").split())
 
 

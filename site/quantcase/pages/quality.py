@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantcase.analysis.paired import Paired, confusion
-from quantcase.analysis.quality import Task
+from quantcase.analysis.quality import Task, label_of
 from quantcase.analysis.quality_verdict import Check, QualityVerdict
 from quantcase.html import Column, none, table
 from quantcase.pages import samples
@@ -13,6 +13,7 @@ from quantcase.text import number, text
 __all__ = ["grade_badge", "page", "section", "sentence"]
 
 _WORDS = {"pass": "✓ pass", "caution": "! caution", "fail": "✗ fail", "unknown": "– not measurable"}
+_MOST_CONFUSIONS = 10
 _MARKS = ("good", "minor", "bad")
 
 
@@ -63,6 +64,7 @@ def page(view: CaseView) -> str:
         control=_control_words(view) if view.quality else none("There is nothing to compare."),
         rules=_rules(view),
         tasks=_task_table(view, brief=False) if view.quality else none("No task was asked."),
+        confusions=_confusions(view),
         likeness=_likeness(view),
         form=_form(view),
         marks=_marks(view),
@@ -287,8 +289,19 @@ def _marks(view: CaseView) -> str:
     return table("marks", [Column("Variant"), *(Column(m, True) for m in _MARKS)], rows)
 
 
-def confused(view: CaseView, variant: str, suite: str) -> list[tuple[str, str, int]]:
-    """The labels that a variant takes for each other, most frequent first."""
-    rows = view.case.answers.get((variant, 1), {})
-    items = [i for i in view.case.quality_items.values() if i.suite == suite and i.prompt_id in rows]
-    return confusion([(i.reference or "") for i in items], [rows[i.prompt_id].parsed for i in items])
+def _confusions(view: CaseView) -> str:
+    """The labels that are taken for each other, most frequent first; nothing where no classification was asked."""
+    rows = []
+    for (variant, made), answers in sorted(view.case.answers.items()):
+        items = [i for i in view.case.quality_items.values() if i.scorer == "label" and i.prompt_id in answers]
+        if made > 1 or not items:
+            continue
+        gold = [label_of(i.reference) for i in items]
+        wrong = confusion(gold, [answers[i.prompt_id].parsed for i in items])
+        rows += [[text(variant), text(a), text(b), f"{n}"] for a, b, n in wrong[:_MOST_CONFUSIONS]]
+    if not any(i.scorer == "label" for i in view.case.quality_items.values()):
+        return ""
+    if not rows:
+        return "### Labels taken for each other\n\n" + none("Every text got its right label from every variant.")
+    columns = [Column("Variant"), Column("Right label"), Column("Answered"), Column("Times", True)]
+    return "### Labels taken for each other\n\n" + table("confusions", columns, rows)

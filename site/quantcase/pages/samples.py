@@ -80,6 +80,8 @@ class _Sample:
         any_row = self.base or next(iter(self.rows.values()))
         prompt = _asked(item) or any_row.prompt or ""
         reference = item.reference if item.reference is not None else any_row.reference
+        if item.scorer == "criterion" and reference is not None:
+            reference = _criterion_words(reference)
         made: dict[str, Any] = {
             "id": item.prompt_id,
             "suite": item.suite,
@@ -370,3 +372,17 @@ def _safe(words: str) -> str:
         for part in _SPACE.split(words)
         if part
     )
+
+
+def _criterion_words(reference: str) -> str:
+    """A criterion as a person would say it; the JSON itself where it is of another shape."""
+    try:
+        c = msgspec.json.decode(reference.encode())
+        said = ["one of: " + ", ".join(group) for group in c.get("all_of", [])]
+        said += [f"not: {word}" for word in c.get("none_of", [])]
+        said += [f"matches {c['pattern']}"] if c.get("pattern") else []
+        said += [f"at least {c['least_words']} words"] if c.get("least_words") else []
+        said += [f"at most {c['most_words']} words"] if c.get("most_words") else []
+    except (msgspec.DecodeError, AttributeError, TypeError, UnicodeEncodeError):
+        return reference
+    return "; ".join(said) or reference

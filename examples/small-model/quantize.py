@@ -1,8 +1,8 @@
 """Quantizes a folder that `train.py` wrote: `python quantize.py MODEL OUT`. Round to nearest, no calibration data.
 
-Writes OUT/{fp8,w8a8-int8,w4a16-g128,2bit-channel} in the compressed-tensors format that vLLM reads. Methods that look at
-data (GPTQ, AWQ, SmoothQuant) do better than this at four bits; what is shown here is the plain loss of the format. The
-two-bit values lie in the four-bit container, which has kernels.
+Writes OUT/{fp8,w8a8-int8,w4a16-g128,2bit-channel} in the compressed-tensors format that vLLM reads. Methods that look
+at data (GPTQ, AWQ, SmoothQuant) do better than this at four bits; what is shown here is the plain loss of the format.
+The two-bit values lie in the four-bit container, which has kernels.
 """
 
 from __future__ import annotations

@@ -135,6 +135,9 @@ def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerd
     if not best:
         if any(v.rule == "quality-fail" for v in every):
             return Answer("avoid", "quality-fail", {}, {})
+        held = {v.rule for v in every if v.evidence is not None and v.evidence.kind == "faster"}
+        if held & {"client-limited", "kernel"}:  # something is faster, and not to be believed: that is not "no gain"
+            return Answer("none", "client-limited" if "client-limited" in held else "kernel", {}, {})
         return Answer("none", "no-gain", {}, {})
     if case.bundle.info.weights == "dummy":
         return Answer("none", "quality-unknown", best, tied)

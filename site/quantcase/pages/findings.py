@@ -30,6 +30,10 @@ def headline(view: CaseView) -> str:
     if found.rule == "quality-fail":
         failed = ", ".join(text(v.variant) for v in view.quality_verdicts.values() if v.grade == "fail")
         return f"No: the variants that are faster lose quality ({failed})."
+    if found.rule == "client-limited":
+        return "No answer: at the highest load the client was the limit, not the server. Measure on a quieter machine."
+    if found.rule == "kernel":
+        return "No answer: what is faster runs by a kernel path that is not known or a fallback."
     if not found.best:
         return "No: at the highest load no variant is faster than the baseline beyond the noise."
     gains = "; ".join(

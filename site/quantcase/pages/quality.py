@@ -95,6 +95,10 @@ def _recovery(p: Paired) -> str:
 def _verdict_table(view: CaseView) -> str:
     """One row a variant: the verdict, what it rests on, and how small a loss could have been seen."""
     rows = []
+    first = next((q.accuracy for q in view.quality if q.accuracy), None)
+    if first:
+        right = f"{first.baseline_right:,} of {first.n:,}"
+        rows.append([f"{text(view.case.baseline)} <small>baseline</small>", "–", right, "–", "–", "–", "–"])
     for q in view.quality:
         verdict = view.quality_verdicts.get(q.variant)
         a = q.accuracy
@@ -102,7 +106,7 @@ def _verdict_table(view: CaseView) -> str:
             [
                 text(q.variant),
                 grade_badge(verdict.grade) if verdict else "–",
-                f"{a.variant_right:,} of {a.n:,} <small>baseline {a.baseline_right:,}</small>" if a else "–",
+                f"{a.variant_right:,} of {a.n:,}" if a else "–",
                 f"{_signed(a.difference_pp)} <small>({_signed(a.low_pp)} to {_signed(a.high_pp)})</small>"
                 if a
                 else "–",

@@ -1,0 +1,354 @@
+"""The experiment log's figures: what ran, each experiment's rows, and the best configurations by rules that are stated.
+
+A configuration is a variant at a load point. The rules, each within one workload:
+
+- latency: the lowest 95th percentile of E2E; throughput: the most output tokens/s; cost: the most requests/s, which is
+  the least USD a request at any price, since the card's hour costs the same for every variant;
+- balance: the Pareto front over throughput, p95 and the memory of the weights first, then of these the highest
+  S = g prod r_k^w_k. r_k are ratios to one reference, the baseline at its highest load; the mean is geometric, so the
+  order does not depend on which reference it is. Weights and quality factors g: `WEIGHTS` and `QUALITY`, nowhere else.
+
+Variants that did not serve, were not quantized after all, or failed on quality, take no part; nor does the control,
+which is the baseline again, nor a load point at which the client was the limit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from collector.bundle.read import Load, Workload
+from quantcase.analysis.hierarchy import Runs, estimates, span
+from quantcase.analysis.points import THROUGHPUT, Point, pick
+from quantcase.analysis.quality_verdict import QualityVerdict
+from quantcase.analysis.trust import limited_loads
+from quantcase.catalog import Case
+
+__all__ = [
+    "QUALITY", "WEIGHTS", "Balance", "Choice", "Experiment", "Figure", "Row", "Score", "Status", "balance", "best",
+    "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "usd_per_request",
+]  # fmt: skip
+
+Status = Literal["pending", "in progress", "complete", "failed", "skipped"]
+Kind = Literal["chat", "batch", "long"]
+# Weights of the balance score: throughput, 1 / TPOT, KV capacity, 1 / cost of a request; each set sums to 1.
+WEIGHTS: dict[Kind, dict[str, float]] = {
+    "chat": {"throughput": 0.2, "tpot": 0.4, "kv": 0.2, "cost": 0.2},
+    "batch": {"throughput": 0.4, "tpot": 0.0, "kv": 0.1, "cost": 0.5},
+    "long": {"throughput": 0.2, "tpot": 0.2, "kv": 0.4, "cost": 0.2},
+}
+# What a grade of quality leaves of the score. Not measured counts as caution: a loss is not ruled out.
+QUALITY = {"pass": 1.0, "caution": 0.9, "unknown": 0.9, "not measured": 0.9, "fail": 0.0}
+_SWING = 0.5  # a weight is moved by so much either way to see whether the order holds
+_LONG_TOKENS = 16_000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One variant's line of the matrix. `done` and `planned` count cell repeats over all server starts."""
+
+    variant: str
+    status: Status
+    reason: str
+    done: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its 95 % interval (nan where it cannot be had) and the repeats behind it."""
+
+    value: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration: a variant at a load point. Latencies are E2E in ms; what was not measured is None."""
+
+    variant: str
+    workload: str
+    load: Load
+    n: int  # requests that ended well
+    failed: int  # errors, timeouts and requests that were cut
+    mean_ms: Figure | None
+    req_s: Figure | None  # requests that ended well / whole run, mean over repeats
+    tok_s: Point | None
+    p95: Point | None
+    p99: Point | None
+    tpot: Point | None  # median
+    weights_gib: float | None
+    kv_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best of `out_of` configurations. `tied`: those whose interval meets the best one's, or has no interval."""
+
+    row: Row
+    tied: list[Row]
+    out_of: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """The balance score of one configuration. The interval holds the error of its own figures, not the reference's."""
+
+    row: Row
+    value: float
+    low: float
+    high: float
+    quality: float  # the factor g
+    ratios: dict[str, float]  # part -> ratio to the reference, each the better the higher
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The Pareto front of one workload, scored, best first."""
+
+    scores: list[Score]
+    tied: list[Score]  # whose interval meets the best one's, or where either has none
+    reference: Row
+    weights: dict[str, float]
+    dimensions: list[str]  # of the front
+    unstable: list[str] = field(default_factory=list)  # weights which, moved by half, put another first
+
+
+def matrix(case: Case) -> list[Experiment]:
+    """Every variant of the study with its state, as the rows of variants.csv and cells.csv tell it."""
+    return [_experiment(case, v.name) for v in case.study.variants]
+
+
+def _experiment(case: Case, variant: str) -> Experiment:
+    cells = case.cells[case.cells["variant"] == variant]
+    each = case.study.repeats * case.study.starts
+    counts = {(w, at): len(g) for (w, at), g in cells.groupby(["workload", "load"])}
+    short = [w.name for w, at in case.study.cells() if counts.get((w.name, at.name), 0) < each]
+    bare = [w.name for w, at in case.study.cells() if not counts.get((w.name, at.name))]
+    starts, served = case.starts(variant), case.served(variant)
+    whole = case.bundle.info.status == "complete"
+    status: Status = "complete"
+    reason = ""
+    if not starts:
+        status = "skipped" if whole else "pending"
+        reason = "the run ended without starting it" if whole else "not started yet"
+    elif served is None:
+        status, reason = "failed", f"{starts[-1].exit_state}: {starts[-1].error or 'no reason recorded'}"
+    elif bare if whole else short:
+        # A closed run may hold fewer repeats than asked for (precise enough, out of budget), but no load point less.
+        status = "failed" if whole else "in progress"
+        lost = starts[-1] if starts[-1].exit_state != "ok" else None
+        ended = f"; {lost.exit_state}: {lost.error or 'no reason recorded'}" if lost else ""
+        reason = f"{len(bare)} of {len(case.study.cells())} load points not measured{ended}"
+    return Experiment(variant, status, reason, len(cells), each * len(case.study.cells()))
+
+
+def kind_of(workload: Workload) -> Kind:
+    """Which weights a workload goes by: long contexts, batch by its name (as on the case page), else chat."""
+    if workload.input_tokens >= _LONG_TOKENS:
+        return "long"
+    return "batch" if re.match(r"(batch|offline|summar)", workload.name) else "chat"
+
+
+def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
+    """Every configuration that was measured: by workload, variant (the baseline first) and load."""
+    found = []
+    for workload in case.study.workloads:
+        figures = {at.name: _figures(case, workload.name, at.name) for at in case.loads(workload.name)}
+        for variant in case.measured_variants():
+            row = case.served(variant)
+            for at in case.loads(workload.name):
+                cells = _cells(case, variant, workload.name, at.name)
+                if cells.empty:
+                    continue
+                one = [pick(points, variant, workload.name, at.name, m) for m in _POINTS]
+                found.append(
+                    Row(
+                        variant, workload.name, at,
+                        int(cells["ok"].sum()), int(cells["n"].sum() - cells["ok"].sum()),
+                        figures[at.name][0].get(variant), figures[at.name][1].get(variant), *one,
+                        row.weights_gib if row else None, row.kv_cache_tokens if row else None,
+                    )
+                )  # fmt: skip
+    return found
+
+
+_POINTS = (THROUGHPUT, "e2e_ms_p95", "e2e_ms_p99", "tpot_ms_p50")
+
+
+def _cells(case: Case, variant: str, workload: str, load: str) -> pd.DataFrame:
+    table = case.cells
+    return table[(table["variant"] == variant) & (table["workload"] == workload) & (table["load"] == load)]
+
+
+def _figures(case: Case, workload: str, load: str) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    """(mean E2E in ms, requests/s) of every variant at one load point, with intervals by levels (`hierarchy`)."""
+    latency: dict[str, Runs] = {}
+    speed: dict[str, Runs] = {}
+    ok = case.requests[(case.requests["status"] == "ok") & (case.requests["workload"] == workload)]
+    ok = ok[ok["load"] == load].dropna(subset=["e2e_ms"])
+    for variant in case.measured_variants():
+        mine = ok[ok["variant"] == variant]
+        if len(mine):
+            mean = float(mine["e2e_ms"].mean())
+            spread = float(mine["e2e_ms"].var(ddof=1)) if len(mine) > 1 else 0.0
+            # Var(log mean) of independent requests, to the first order.
+            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), spread / len(mine) / mean**2)
+        cells = _cells(case, variant, workload, load).dropna(subset=["whole_run_req_s"])
+        if len(cells):
+            speed[variant] = Runs(float(cells["whole_run_req_s"].mean()), _by_start(cells, "whole_run_req_s"))
+    return _spanned(latency), _spanned(speed)
+
+
+def _by_start(rows: pd.DataFrame, column: str) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for (start, _), values in rows.groupby(["start", "repeat"])[column]:
+        found.setdefault(int(start), []).append(float(values.mean()))
+    return found
+
+
+def _spanned(arms: Mapping[str, Runs]) -> dict[str, Figure]:
+    known = estimates(arms)
+    return {
+        name: Figure(known[name].value, *span(known[name]), sum(len(v) for v in runs.by_start.values()))
+        for name, runs in arms.items()
+    }
+
+
+def excluded(case: Case, judged: Mapping[str, QualityVerdict]) -> dict[str, str]:
+    """Variants that no rule may choose, with the reason."""
+    found = {}
+    for variant in (v.name for v in case.study.variants):
+        served = case.served(variant)
+        if variant == case.study.control:
+            found[variant] = "the baseline again, as a control"
+        elif served is None:
+            found[variant] = "did not serve" if case.starts(variant) else "was not started"
+        elif served.kernel_class == "not_applied":
+            found[variant] = "the quantization that was asked for was not applied"
+        elif variant in judged and judged[variant].grade == "fail":
+            found[variant] = f"quality: {judged[variant].because}"
+    return found
+
+
+def eligible(case: Case, rows: Sequence[Row], workload: str, out: Mapping[str, str]) -> list[Row]:
+    """The configurations of a workload among which the rules choose."""
+    limited = limited_loads(case)
+    return [
+        r
+        for r in rows
+        if r.workload == workload and r.variant not in out and (r.variant, r.workload, r.load.name) not in limited
+    ]
+
+
+Measure = Callable[[Row], Point | Figure | None]
+
+
+def best(rows: Sequence[Row], by: Literal["latency", "throughput", "cost"]) -> Choice | None:
+    """The best configuration by one figure; None when none has it with enough requests behind it."""
+    measure, sign = _MEASURES[by]
+    known = [(value, r) for r in rows if (value := measure(r)) is not None]
+    if not known:
+        return None
+    top, row = max(known, key=lambda k: sign * k[0].value)
+    return Choice(row, [r for value, r in known if r is not row and _meet(top, value)], len(known))
+
+
+def _p95(row: Row) -> Point | None:
+    return row.p95 if row.p95 is not None and row.p95.shown else None
+
+
+_MEASURES: dict[str, tuple[Measure, int]] = {
+    "latency": (_p95, -1),
+    "throughput": (lambda r: r.tok_s, 1),
+    "cost": (lambda r: r.req_s, 1),
+}
+
+
+def _meet(a: Point | Figure | Score, b: Point | Figure | Score) -> bool:
+    """Whether two intervals meet; without an interval nothing can be told apart."""
+    return not (a.high < b.low or b.high < a.low)
+
+
+def usd_per_request(usd_per_hour: float, requests_per_second: float, requests: int = 1) -> float:
+    """USD for so many requests: P / (3600 * X), the card being in use all the time."""
+    return usd_per_hour / (3600 * requests_per_second) * requests
+
+
+def pareto(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """(configurations that no other is at least as good as in everything and better in something, the dimensions).
+
+    Only configurations with throughput and a p95 are compared; the weights' memory counts where all of them state it.
+    """
+    known = [(r, r.tok_s.value, -p95.value) for r in rows if r.tok_s is not None and (p95 := _p95(r)) is not None]
+    stated = all(r.weights_gib is not None for r, _, _ in known)
+    at = [(r, (x, y, -(r.weights_gib or 0.0) if stated else 0.0)) for r, x, y in known]
+    front = [
+        r
+        for r, mine in at
+        if not any(other != mine and all(o >= m for o, m in zip(other, mine, strict=True)) for _, other in at)
+    ]
+    return front, ["throughput", "E2E p95", "memory of the weights"][: 3 if stated else 2]
+
+
+def balance(rows: Sequence[Row], baseline: str, kind: Kind, grades: Mapping[str, str]) -> Balance | None:
+    """The Pareto front scored; None without a front or without a measured baseline to be the reference."""
+    front, dimensions = pareto(rows)
+    references = [r for r in rows if r.variant == baseline and r.tok_s and r.tpot and r.req_s]
+    if not front or not references:
+        return None
+    reference = max(references, key=lambda r: r.load.amount)
+    weights = {k: w for k, w in WEIGHTS[kind].items() if w > 0}
+    if any(not r.kv_tokens for r in (*front, reference)):
+        weights.pop("kv", None)
+    weights = _normal(weights)
+    ready = [r for r in front if set(weights) <= set(_parts(r))]
+    factors = {
+        r.variant: 1.0 if r.variant == baseline else QUALITY[grades.get(r.variant, "not measured")] for r in ready
+    }
+    scores = [_score(r, reference, weights, factors[r.variant]) for r in ready]
+    scores.sort(key=lambda s: -s.value)
+    if not scores:
+        return None
+    unstable = []
+    for name in weights:
+        for factor in (1 - _SWING, 1 + _SWING):
+            moved = _normal({**weights, name: weights[name] * factor})
+            first = max(ready, key=lambda r: _score(r, reference, moved, factors[r.variant]).value)
+            if first is not scores[0].row and name not in unstable:
+                unstable.append(name)
+    tied = [s for s in scores[1:] if _meet(scores[0], s)]
+    return Balance(scores, tied, reference, weights, dimensions, unstable)
+
+
+def _normal(weights: Mapping[str, float]) -> dict[str, float]:
+    return {k: w / sum(weights.values()) for k, w in weights.items()}
+
+
+def _parts(row: Row) -> dict[str, tuple[float, float]]:
+    """Part -> (value, the better the higher; half its interval as a logarithm)."""
+    found = {}
+    for name, measured, power in (("throughput", row.tok_s, 1), ("tpot", row.tpot, -1), ("cost", row.req_s, 1)):
+        if measured is not None and measured.value > 0:
+            known = measured.low > 0 and not math.isnan(measured.high)
+            half = math.log(measured.high / measured.low) / 2 if known else math.nan
+            found[name] = (measured.value**power, half)
+    if row.kv_tokens:
+        found["kv"] = (float(row.kv_tokens), 0.0)
+    return found
+
+
+def _score(row: Row, reference: Row, weights: Mapping[str, float], factor: float) -> Score:
+    """S of one configuration. Its parts come from the same repeats, so their errors are added, not their squares."""
+    mine, theirs = _parts(row), _parts(reference)
+    ratios = {k: mine[k][0] / theirs[k][0] for k in weights}
+    value = factor * math.exp(math.fsum(w * math.log(ratios[k]) for k, w in weights.items()))
+    half = math.fsum(w * mine[k][1] for k, w in weights.items())
+    return Score(row, value, value * math.exp(-half), value * math.exp(half), factor, ratios)

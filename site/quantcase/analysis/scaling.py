@@ -1,0 +1,98 @@
+"""How many workers a traffic needs, from what one worker was measured to carry; never from fixed bands of traffic.
+
+workers = ceil(lambda / (60 mu rho)) + spare, with lambda in requests per minute, mu in requests per second and worker,
+rho the share of it that is planned with (queues grow without bound as it comes near 1).
+
+mu is the highest measured rate of requests of which at least 95 % were inside the workload's limits (goodput); where
+the workload sets no limits, the highest whole-run rate. Workers add up linearly only as independent replicas.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from collector.bundle.read import Load
+from quantcase.analysis.hierarchy import Runs, estimates, span
+from quantcase.analysis.trust import limited_loads
+from quantcase.catalog import Case
+
+__all__ = ["GOOD_SHARE", "LOW_USE", "RHO", "SPARE", "TRAFFIC", "Capacity", "Need", "capacity", "need", "workers"]
+
+RHO = 0.7
+SPARE = 1  # one worker may fail or be replaced
+GOOD_SHARE = 0.95
+LOW_USE = 0.1  # below it a worker mostly waits: a smaller card, or one by the second, does the same
+TRAFFIC = (60, 100, 1_000, 10_000)  # requests per minute
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one worker carries. `basis`: goodput (inside the limits) or whole run (no limits are set)."""
+
+    variant: str
+    workload: str
+    load: Load
+    req_s: float  # mu
+    low: float  # its 95 % interval over repeats and starts, nan where it cannot be had
+    high: float
+    runs: int
+    basis: Literal["goodput", "whole run"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """The workers for one traffic."""
+
+    per_minute: int
+    busy: int  # without the spare
+    total: int
+    total_low: int | None  # at the lower bound of the capacity; None where it has none
+    use: float  # share of the busy workers' capacity that is used
+    usd_per_hour: float | None
+
+
+def capacity(case: Case, variant: str, workload: str) -> Capacity | None:
+    """The capacity of one worker; None where nothing was measured or no load point kept its limits."""
+    asked = case.study.workload(workload)
+    limited = any((asked.ttft_limit_ms, asked.tpot_limit_ms, asked.e2e_limit_ms))
+    table = case.cells[(case.cells["variant"] == variant) & (case.cells["workload"] == workload)]
+    table = table.dropna(subset=["whole_run_req_s", "goodput_req_s"] if limited else ["whole_run_req_s"])
+    found: Capacity | None = None
+    for at in case.loads(workload):
+        cells = table[table["load"] == at.name]
+        if cells.empty or (variant, workload, at.name) in limited_loads(case):
+            continue
+        rate = float(cells["whole_run_req_s"].mean())
+        if limited and not float(cells["goodput_req_s"].mean()) >= GOOD_SHARE * rate:
+            continue
+        if rate > 0 and (found is None or rate > found.req_s):
+            low, high = _interval(case, workload, at.name, variant)
+            basis: Literal["goodput", "whole run"] = "goodput" if limited else "whole run"
+            found = Capacity(variant, workload, at, rate, low, high, len(cells), basis)
+    return found
+
+
+def _interval(case: Case, workload: str, load: str, variant: str) -> tuple[float, float]:
+    """The interval of the rate at one load point; starts are pooled over variants, as everywhere."""
+    cells = case.cells[(case.cells["workload"] == workload) & (case.cells["load"] == load)]
+    arms: dict[str, Runs] = {}
+    for name, mine in cells.dropna(subset=["whole_run_req_s"]).groupby("variant"):
+        starts = {int(s): [float(v) for v in g] for s, g in mine.groupby("start")["whole_run_req_s"]}
+        arms[str(name)] = Runs(float(mine["whole_run_req_s"].mean()), starts)
+    return span(estimates(arms)[variant])
+
+
+def workers(per_minute: float, req_s: float, *, rho: float = RHO, spare: int = SPARE) -> int:
+    """ceil(lambda / (60 mu rho)) + spare; `per_minute` is lambda, `req_s` is mu of one worker."""
+    return math.ceil(per_minute / (60 * req_s * rho) - 1e-9) + spare
+
+
+def need(of: Capacity, per_minute: int, usd_per_hour: float | None) -> Need:
+    """The workers for a traffic, how busy they are, and what they cost together in USD per hour."""
+    busy = workers(per_minute, of.req_s, spare=0)
+    total = busy + SPARE
+    low = workers(per_minute, of.low) if of.low > 0 else None
+    use = per_minute / (60 * of.req_s * busy)
+    return Need(per_minute, busy, total, low, use, None if usd_per_hour is None else usd_per_hour * total)

@@ -14,6 +14,9 @@ from collector.study import Price, Study
 __all__ = ["asked", "check_gpu", "check_names", "designed", "narrowed", "priced", "share"]
 
 
+_QUICK_ITEMS = {"exact": 40, "labels": 23, "likelihood": 6, "long-context": 5}
+
+
 def _quick(study: Study) -> Study:
     """A shorter study to try things out: one repeat, short loops. Its numbers carry wide intervals and say n = 1."""
     workloads = [
@@ -25,6 +28,8 @@ def _quick(study: Study) -> Study:
         )
         for w in study.workloads
     ]
+    suites = [msgspec.structs.replace(q, items=_QUICK_ITEMS.get(q.kind, q.items)) for q in study.quality]
+    study = msgspec.structs.replace(study, quality=suites)
     return msgspec.structs.replace(study, repeats=1, starts=1, workloads=workloads, title=f"{study.title} (quick look)")
 
 

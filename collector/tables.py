@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from collector import gpus as profiles
+from collector.bundle.answers import QualityRow
 from collector.bundle.metrics import percentile
 from collector.bundle.read import Bundle
 from collector.bundle.schema import CellRow, RequestRow, VariantRow
@@ -85,7 +86,28 @@ def bundle_view(bundle: Bundle) -> RenderableType:
         f"{escape(bundle.id)}: {info.status}, grade {info.grade}, weights {info.weights}, "
         f"{len(bundle.cells())} of {info.cells_planned} cell repeats"
     )
-    return Group(head, "", _variants(bundle.variants()), "", _cells(bundle.cells(), bundle.requests()))
+    parts: list[RenderableType] = [head, "", _variants(bundle.variants()), ""]
+    parts.append(_cells(bundle.cells(), bundle.requests()))
+    if answers := bundle.quality():
+        parts += ["", _answers(answers)]
+    return Group(*parts)
+
+
+def _answers(rows: Sequence[QualityRow]) -> Table:
+    """One line a suite and pass: how many answers were right. What changed prompt by prompt is the site's to say."""
+    table = _table(
+        "answers",
+        [("variant", False), ("suite", False), ("pass", True), ("n", True), ("right", True), ("no answer", True)],
+    )
+    grouped: dict[tuple[str, str, int], list[QualityRow]] = {}
+    for row in rows:
+        grouped.setdefault((row.variant, row.suite, row.repeat), []).append(row)
+    for (variant, suite, number), mine in grouped.items():
+        right = sum(r.score is not None and r.score >= 0.5 for r in mine)
+        bad = sum(r.status != "ok" for r in mine)
+        table.add_row(variant, escape(suite), str(number), str(len(mine)), str(right), str(bad))
+    table.caption = "pass 2 of the baseline is the control, over another server start"
+    return table
 
 
 def _variants(rows: Sequence[VariantRow]) -> Table:
@@ -107,7 +129,7 @@ def _variants(rows: Sequence[VariantRow]) -> Table:
         table.add_row(
             f"{v.variant} #{v.start}" if v.start > 1 else v.variant,
             v.exit_state,
-            _number(v.weights_gib, 2),
+            _number(v.weights_gib, 2 if (v.weights_gib or 1) >= 0.1 else 4),
             _number(v.kv_cache_tokens, 0),
             _number(v.healthy_s),
             escape(kernel),

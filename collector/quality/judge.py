@@ -104,11 +104,21 @@ class Judge:
         calls: list[Callable[[], Awaitable[None]]] = [functools.partial(one, suite, i, asker) for i in asked]
         await gather_in_order(streams, calls)
         if not self._server.alive():
+            if likely:  # a known way to run out of memory, and it would happen again: it is not tried again
+                self._give_up(suite)
             raise QuantcaseError(f"{self._variant}: the engine died during {suite.title}", fix="see the engine's log")
         bad = self._of - self._states["ok"]
         said = f"{self._right:.0f} of {self._of} right" if not likely else f"{self._of - bad} texts scored"
         failed = "" if not bad else f", {bad} without an answer: {self._first_error}"
         self._view.say(f"{self._variant} quality {suite.title}: {said}{failed}")
+
+    def _give_up(self, suite: QualitySuite) -> None:
+        why = "the engine died while it scored texts"
+        for item in self._writer.answers.missing(suite.title, self._variant, self._number):
+            row = likelihood.refused(
+                item, variant=self._variant, start=self._start, repeat=self._number, status="error", error=why
+            )
+            self._writer.answers.add_likelihood(row)
 
     async def _answer(self, suite: QualitySuite, item: QualityItem, asker: Asker) -> None:
         prompt = item.prompt if item.prompt is not None else item.messages or []

@@ -40,7 +40,7 @@ llama_new_context_with_model: KV self size  =  180.00 MiB, K (f16):   90.00 MiB,
 llama_new_context_with_model:  CUDA_Host  output buffer size =     0.19 MiB
 llama_new_context_with_model:      CUDA0 compute buffer size =   105.00 MiB
 """
-# Layout of mid 2025 (llama_kv_cache_unified, llama_context), from a sweep of a 61-layer model on one RTX card that
+# Layout of mid 2025 (llama_kv_cache_unified, llama_context), from a sweep of a 61-layer model on one card that
 # stands among the stored public files; its repository is not named there.
 UNIFIED = """
 load_tensors: offloaded 62/62 layers to GPU

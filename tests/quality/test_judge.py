@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
+from collector.bundle.read import open_bundle
 from collector.bundle.schema import Environment
 from collector.bundle.write import BundleWriter
 from collector.engines.base import Server
@@ -148,3 +149,19 @@ def test_the_baseline_is_asked_twice_and_dummies_and_replays_never() -> None:
     assert passes_wanted(study, "bf16", grade="simulated") == 0
     assert passes_wanted(msgspec.structs.replace(study, weights="dummy"), "bf16", grade="measured") == 0
     assert passes_wanted(msgspec.structs.replace(study, control="fp8"), "fp8", grade="measured") == 0
+
+
+async def test_an_engine_that_dies_while_it_scores_texts_is_not_asked_for_them_again(tmp_path: Path) -> None:
+    """Log-probabilities are a known way to run out of memory; a resumed run would only die again."""
+    study, writer = made(tmp_path, ["a"])
+    study = msgspec.structs.replace(study, quality=[QualitySuite(kind="likelihood", items=3)])
+    async with server({}) as url:
+        stub = Stub(url)
+        stub.lives = False
+        with pytest.raises(QuantcaseError, match="the engine died during likelihood"):
+            await judged(study, writer, stub)
+    assert passes_due(study, writer, "bf16", grade="measured") == [2]
+    writer.answers.close()
+    assert {r.error for r in open_bundle(writer.folder).likelihood()} <= {
+        "the engine died while it scored texts", "the engine's /tokenize gives no ids",
+    }  # fmt: skip

@@ -8,8 +8,8 @@ A configuration is a variant at a load point. The rules, each within one workloa
   S = g prod r_k^w_k. r_k are ratios to one reference, the baseline at its highest load; the mean is geometric, so the
   order does not depend on which reference it is. Weights and quality factors g: `WEIGHTS` and `QUALITY`, nowhere else.
 
-Variants that did not serve, were not quantized after all, or failed on quality, take no part; nor does the control,
-which is the baseline again, nor a load point at which the client was the limit.
+Variants that did not serve, were not quantized after all, or failed on quality take no part, nor the control, nor a
+load point at which the client was the limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from quantcase.catalog import Case
 
 __all__ = [
     "QUALITY", "WEIGHTS", "Balance", "Choice", "Experiment", "Figure", "Row", "Score", "Status", "balance", "best",
-    "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "usd_per_request",
+    "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "saved_gib",
+    "usd_per_request",
 ]  # fmt: skip
 
 Status = Literal["pending", "in progress", "complete", "failed", "skipped"]
@@ -80,12 +81,12 @@ class Row:
     failed: int  # errors, timeouts and requests that were cut
     mean_ms: Figure | None
     req_s: Figure | None  # requests that ended well / whole run, mean over repeats
+    weights_gib: float | None
+    kv_tokens: int | None
     tok_s: Point | None
     p95: Point | None
     p99: Point | None
     tpot: Point | None  # median
-    weights_gib: float | None
-    kv_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -127,27 +128,25 @@ def matrix(case: Case) -> list[Experiment]:
 
 
 def _experiment(case: Case, variant: str) -> Experiment:
-    cells = case.cells[case.cells["variant"] == variant]
-    each = case.study.repeats * case.study.starts
-    counts = {(w, at): len(g) for (w, at), g in cells.groupby(["workload", "load"])}
-    short = [w.name for w, at in case.study.cells() if counts.get((w.name, at.name), 0) < each]
-    bare = [w.name for w, at in case.study.cells() if not counts.get((w.name, at.name))]
-    starts, served = case.starts(variant), case.served(variant)
-    whole = case.bundle.info.status == "complete"
-    status: Status = "complete"
-    reason = ""
+    counts = case.cells[case.cells["variant"] == variant].groupby(["workload", "load"]).size().to_dict()
+    each, points = case.study.repeats * case.study.starts, case.study.cells()
+    done, planned = sum(counts.values()), each * len(points)
+    starts, whole = case.starts(variant), case.bundle.info.status == "complete"
+    failed = [s for s in starts if s.exit_state != "ok"]
+    words = f"{failed[-1].exit_state}: {failed[-1].error or 'no reason recorded'}" if failed else ""
+    # A closed run may hold fewer repeats than asked for (precise enough, out of budget), but no load point less.
+    least = 1 if whole else each
+    missing = sum(counts.get((w.name, at.name), 0) < least for w, at in points)
+    lacks = f"{missing} of {len(points)} load points unfinished{'; ' if words else ''}{words}"
     if not starts:
-        status = "skipped" if whole else "pending"
-        reason = "the run ended without starting it" if whole else "not started yet"
-    elif served is None:
-        status, reason = "failed", f"{starts[-1].exit_state}: {starts[-1].error or 'no reason recorded'}"
-    elif bare if whole else short:
-        # A closed run may hold fewer repeats than asked for (precise enough, out of budget), but no load point less.
-        status = "failed" if whole else "in progress"
-        lost = starts[-1] if starts[-1].exit_state != "ok" else None
-        ended = f"; {lost.exit_state}: {lost.error or 'no reason recorded'}" if lost else ""
-        reason = f"{len(bare)} of {len(case.study.cells())} load points not measured{ended}"
-    return Experiment(variant, status, reason, len(cells), each * len(case.study.cells()))
+        state: tuple[Status, str] = ("skipped", "the run ended without it") if whole else ("pending", "not started yet")
+    elif case.served(variant) is None:
+        state = "failed", words
+    elif missing:
+        state = "failed" if whole else "in progress", lacks
+    else:
+        state = "complete", ""
+    return Experiment(variant, *state, done, planned)
 
 
 def kind_of(workload: Workload) -> Kind:
@@ -161,22 +160,21 @@ def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
     """Every configuration that was measured: by workload, variant (the baseline first) and load."""
     found = []
     for workload in case.study.workloads:
-        figures = {at.name: _figures(case, workload.name, at.name) for at in case.loads(workload.name)}
+        loads = case.loads(workload.name)
+        figures = {at.name: _figures(case, workload.name, at.name) for at in loads}
         for variant in case.measured_variants():
-            row = case.served(variant)
-            for at in case.loads(workload.name):
+            served = case.served(variant)
+            size = (served.weights_gib, served.kv_cache_tokens) if served else (None, None)
+            for at in loads:
                 cells = _cells(case, variant, workload.name, at.name)
                 if cells.empty:
                     continue
-                one = [pick(points, variant, workload.name, at.name, m) for m in _POINTS]
+                ok, asked = int(cells["ok"].sum()), int(cells["n"].sum())
+                latency, speed = (f.get(variant) for f in figures[at.name])
+                tok_s, p95, p99, tpot = (pick(points, variant, workload.name, at.name, m) for m in _POINTS)
                 found.append(
-                    Row(
-                        variant, workload.name, at,
-                        int(cells["ok"].sum()), int(cells["n"].sum() - cells["ok"].sum()),
-                        figures[at.name][0].get(variant), figures[at.name][1].get(variant), *one,
-                        row.weights_gib if row else None, row.kv_cache_tokens if row else None,
-                    )
-                )  # fmt: skip
+                    Row(variant, workload.name, at, ok, asked - ok, latency, speed, *size, tok_s, p95, p99, tpot)
+                )
     return found
 
 
@@ -184,23 +182,20 @@ _POINTS = (THROUGHPUT, "e2e_ms_p95", "e2e_ms_p99", "tpot_ms_p50")
 
 
 def _cells(case: Case, variant: str, workload: str, load: str) -> pd.DataFrame:
-    table = case.cells
-    return table[(table["variant"] == variant) & (table["workload"] == workload) & (table["load"] == load)]
+    t = case.cells
+    return t[(t["variant"] == variant) & (t["workload"] == workload) & (t["load"] == load)]
 
 
 def _figures(case: Case, workload: str, load: str) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """(mean E2E in ms, requests/s) of every variant at one load point, with intervals by levels (`hierarchy`)."""
-    latency: dict[str, Runs] = {}
-    speed: dict[str, Runs] = {}
+    latency, speed = dict[str, Runs](), dict[str, Runs]()
     ok = case.requests[(case.requests["status"] == "ok") & (case.requests["workload"] == workload)]
     ok = ok[ok["load"] == load].dropna(subset=["e2e_ms"])
     for variant in case.measured_variants():
         mine = ok[ok["variant"] == variant]
         if len(mine):
-            mean = float(mine["e2e_ms"].mean())
-            spread = float(mine["e2e_ms"].var(ddof=1)) if len(mine) > 1 else 0.0
-            # Var(log mean) of independent requests, to the first order.
-            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), spread / len(mine) / mean**2)
+            mean, error = float(mine["e2e_ms"].mean()), float(mine["e2e_ms"].sem()) if len(mine) > 1 else 0.0
+            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), (error / mean) ** 2)  # of log mean: delta method
         cells = _cells(case, variant, workload, load).dropna(subset=["whole_run_req_s"])
         if len(cells):
             speed[variant] = Runs(float(cells["whole_run_req_s"].mean()), _by_start(cells, "whole_run_req_s"))
@@ -209,8 +204,8 @@ def _figures(case: Case, workload: str, load: str) -> tuple[dict[str, Figure], d
 
 def _by_start(rows: pd.DataFrame, column: str) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for (start, _), values in rows.groupby(["start", "repeat"])[column]:
-        found.setdefault(int(start), []).append(float(values.mean()))
+    for _, run in rows.groupby(["start", "repeat"]):
+        found.setdefault(int(run["start"].iloc[0]), []).append(float(run[column].mean()))
     return found
 
 
@@ -225,7 +220,7 @@ def _spanned(arms: Mapping[str, Runs]) -> dict[str, Figure]:
 def excluded(case: Case, judged: Mapping[str, QualityVerdict]) -> dict[str, str]:
     """Variants that no rule may choose, with the reason."""
     found = {}
-    for variant in (v.name for v in case.study.variants):
+    for variant in [v.name for v in case.study.variants]:
         served = case.served(variant)
         if variant == case.study.control:
             found[variant] = "the baseline again, as a control"
@@ -240,18 +235,11 @@ def excluded(case: Case, judged: Mapping[str, QualityVerdict]) -> dict[str, str]
 
 def eligible(case: Case, rows: Sequence[Row], workload: str, out: Mapping[str, str]) -> list[Row]:
     """The configurations of a workload among which the rules choose."""
-    limited = limited_loads(case)
-    return [
-        r
-        for r in rows
-        if r.workload == workload and r.variant not in out and (r.variant, r.workload, r.load.name) not in limited
-    ]
+    mine = [r for r in rows if r.workload == workload and r.variant not in out]
+    return [r for r in mine if (r.variant, r.workload, r.load.name) not in limited_loads(case)]
 
 
-Measure = Callable[[Row], Point | Figure | None]
-
-
-def best(rows: Sequence[Row], by: Literal["latency", "throughput", "cost"]) -> Choice | None:
+def best(rows: Sequence[Row], by: Literal["latency", "throughput", "cost", "ratio"]) -> Choice | None:
     """The best configuration by one figure; None when none has it with enough requests behind it."""
     measure, sign = _MEASURES[by]
     known = [(value, r) for r in rows if (value := measure(r)) is not None]
@@ -265,16 +253,31 @@ def _p95(row: Row) -> Point | None:
     return row.p95 if row.p95 is not None and row.p95.shown else None
 
 
-_MEASURES: dict[str, tuple[Measure, int]] = {
+def _ratio(row: Row) -> Figure | None:
+    """Output tokens/s for each ms of p95; its bounds are the worst and the best that both intervals allow."""
+    x, t = row.tok_s, _p95(row)
+    return Figure(x.value / t.value, x.low / t.high, x.high / t.low, x.runs) if x and t and t.low != 0 else None
+
+
+_MEASURES: dict[str, tuple[Callable[[Row], Point | Figure | None], int]] = {
     "latency": (_p95, -1),
     "throughput": (lambda r: r.tok_s, 1),
     "cost": (lambda r: r.req_s, 1),
+    "ratio": (_ratio, 1),
 }
 
 
 def _meet(a: Point | Figure | Score, b: Point | Figure | Score) -> bool:
     """Whether two intervals meet; without an interval nothing can be told apart."""
     return not (a.high < b.low or b.high < a.low)
+
+
+def saved_gib(case: Case, variant: str) -> float | None:
+    """GiB by which the weights are smaller than the baseline's, by the engine's own word."""
+    base, mine = case.served(case.baseline), case.served(variant)
+    if base is None or mine is None or base.weights_gib is None or mine.weights_gib is None:
+        return None
+    return base.weights_gib - mine.weights_gib
 
 
 def usd_per_request(usd_per_hour: float, requests_per_second: float, requests: int = 1) -> float:
@@ -310,20 +313,17 @@ def balance(rows: Sequence[Row], baseline: str, kind: Kind, grades: Mapping[str,
         weights.pop("kv", None)
     weights = _normal(weights)
     ready = [r for r in front if set(weights) <= set(_parts(r))]
-    factors = {
-        r.variant: 1.0 if r.variant == baseline else QUALITY[grades.get(r.variant, "not measured")] for r in ready
-    }
-    scores = [_score(r, reference, weights, factors[r.variant]) for r in ready]
-    scores.sort(key=lambda s: -s.value)
+    graded = {**dict(grades), baseline: "pass"}  # it is what the others are graded against
+    given = {r.variant: QUALITY[graded.get(r.variant, "not measured")] for r in ready}
+
+    def scored(by: Mapping[str, float]) -> list[Score]:
+        return sorted((_score(r, reference, by, given[r.variant]) for r in ready), key=lambda s: -s.value)
+
+    scores = scored(weights)
     if not scores:
         return None
-    unstable = []
-    for name in weights:
-        for factor in (1 - _SWING, 1 + _SWING):
-            moved = _normal({**weights, name: weights[name] * factor})
-            first = max(ready, key=lambda r: _score(r, reference, moved, factors[r.variant]).value)
-            if first is not scores[0].row and name not in unstable:
-                unstable.append(name)
+    moved = {k: [_normal({**weights, k: w * f}) for f in (1 - _SWING, 1 + _SWING)] for k, w in weights.items()}
+    unstable = [k for k, each in moved.items() if any(scored(by)[0].row is not scores[0].row for by in each)]
     tied = [s for s in scores[1:] if _meet(scores[0], s)]
     return Balance(scores, tied, reference, weights, dimensions, unstable)
 

@@ -1,4 +1,6 @@
-"""How many workers a traffic needs, from what one worker was measured to carry; never from fixed bands of traffic.
+"""Putting a variant to work: its settings as they were measured, and how many workers a traffic needs.
+
+The workers follow from what one worker was measured to carry, never from fixed bands of traffic:
 
 workers = ceil(lambda / (60 mu rho)) + spare, with lambda in requests per minute, mu in requests per second and worker,
 rho the share of it that is planned with (queues grow without bound as it comes near 1).
@@ -9,16 +11,23 @@ the workload sets no limits, the highest whole-run rate. Workers add up linearly
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from collector.bundle.read import Load
+from collector.bundle.schema import VariantRow
 from quantcase.analysis.hierarchy import Runs, estimates, span
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
-__all__ = ["GOOD_SHARE", "LOW_USE", "RHO", "SPARE", "TRAFFIC", "Capacity", "Need", "capacity", "need", "workers"]
+__all__ = [
+    "GOOD_SHARE", "LOW_USE", "RHO", "SPARE", "TRAFFIC", "Capacity", "Deployment", "Need", "capacity", "deployment",
+    "need", "workers",
+]  # fmt: skip
 
 RHO = 0.7
 SPARE = 1  # one worker may fail or be replaced
@@ -79,7 +88,9 @@ def _interval(case: Case, workload: str, load: str, variant: str) -> tuple[float
     cells = case.cells[(case.cells["workload"] == workload) & (case.cells["load"] == load)]
     arms: dict[str, Runs] = {}
     for name, mine in cells.dropna(subset=["whole_run_req_s"]).groupby("variant"):
-        starts = {int(s): [float(v) for v in g] for s, g in mine.groupby("start")["whole_run_req_s"]}
+        starts: dict[int, list[float]] = {}
+        for start, value in mine[["start", "whole_run_req_s"]].to_numpy().tolist():
+            starts.setdefault(int(start), []).append(float(value))
         arms[str(name)] = Runs(float(mine["whole_run_req_s"].mean()), starts)
     return span(estimates(arms)[variant])
 
@@ -96,3 +107,64 @@ def need(of: Capacity, per_minute: int, usd_per_hour: float | None) -> Need:
     low = workers(per_minute, of.low) if of.low > 0 else None
     use = per_minute / (60 * of.req_s * busy)
     return Need(per_minute, busy, total, low, use, None if usd_per_hour is None else usd_per_hour * total)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A variant's settings as they stand in the command that was measured; None for what the command leaves open."""
+
+    variant: str
+    quantization: str
+    max_num_seqs: str | None
+    gpu_memory_utilization: str | None
+    lines: list[str]  # the command, one option a line, quoted for a shell
+    dummy: bool  # an option that loads no weights was left out
+
+
+# Where the server listens is the deployer's choice, and dummy weights answer nothing.
+_PLACE = ("--host", "--port")
+_SEQS = ("--max-num-seqs", "-np", "--parallel")
+_SHARE = ("--gpu-memory-utilization",)
+
+
+def deployment(row: VariantRow) -> Deployment | None:
+    """The settings of a server start; None when its command line was not recorded."""
+    options = _options(row.argv)
+    if not options or not options[0]:
+        return None
+    kept = [o for o in options if o[0] not in _PLACE and o != ["--load-format", "dummy"]]
+    values = {name: o[1] for o in options for name in o[:1] if len(o) > 1}
+    return Deployment(
+        row.variant,
+        row.method,
+        next((values[n] for n in _SEQS if n in values), None),
+        next((values[n] for n in _SHARE if n in values), None),
+        [shlex.join(o) for o in kept],
+        ["--load-format", "dummy"] in options,
+    )
+
+
+def _options(argv: str) -> list[list[str]]:
+    """The command and then each option with its values; `--name=value` is taken apart."""
+    try:
+        words = json.loads(argv)
+    except ValueError:
+        return []
+    if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+        return []
+    return _grouped(words)
+
+
+def _grouped(words: Sequence[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    module = False  # `python -m some.module` belongs to the command, as `vllm serve MODEL` does
+    for word in words:
+        if word == "-m" and len(found) == 1 and not module and "python" in " ".join(found[0]):
+            module = True
+            found[0].append(word)
+        elif word.startswith("-") and not word[1:2].isdigit():
+            name, equals, value = word.partition("=")
+            found.append([name, value] if equals and word.startswith("--") else [word])
+        else:
+            found[-1].append(word)
+    return found

@@ -103,6 +103,22 @@ def test_plugin_options_are_documented() -> None:
         assert f"`{name}`" in words, name
 
 
+def test_every_generated_page_is_documented(tmp_path: Path) -> None:
+    from quantcase.build import generate
+    from quantcase.pages.view import Options
+    from tests.makers import make_bundle
+
+    folder = make_bundle(tmp_path)
+    words = (DOCS / "guide" / "pages.md").read_text()
+    _, outputs = generate(tmp_path, Options())
+    for uri in {o.uri for o in outputs}:
+        if uri.startswith("assets/") or "/data/files/" in uri or "/samples/" in uri:
+            continue
+        generic = uri.replace(folder.name, "<id>")
+        generic = re.sub(r"/cards/[^/]+/", "/cards/<variant>/", generic)
+        assert f"`{generic}`" in words, generic
+
+
 def test_the_readme_names_targets_and_files_that_exist() -> None:
     words = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()

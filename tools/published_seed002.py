@@ -166,7 +166,7 @@ def study() -> Study:
 def write(out: Path) -> Path:
     """Write the bundle into `out`; a folder of that name must not be there yet."""
     asked = study()
-    environment = Environment(gpu_asked=asked.gpu, gpu_found=f"{ENVIRONMENT}, as published")
+    environment = Environment(gpu_asked=asked.gpu, gpu_found=ENVIRONMENT)
     writer = BundleWriter.create(
         out / NAME, asked, grade="published", gpu=asked.gpu, cells_planned=0, environment=environment
     )

@@ -96,6 +96,9 @@ class VariantRow(Struct, kw_only=True):
     vram_idle_mib: Annotated[float | None, _col("device memory used before the engine started (NVML)", "MiB", 1)] = None
     vram_loaded_mib: Annotated[float | None, _col("device memory used once healthy (NVML)", "MiB", 1)] = None
     vram_peak_mib: Annotated[float | None, _col("highest device memory used while measuring (NVML)", "MiB", 1)] = None
+    vram_buffers_mib: Annotated[
+        float | None, _col("llama.cpp: model + KV + compute buffers on CUDA0, as its log states them", "MiB", 2)
+    ] = None
     weights_gib: Annotated[float | None, _col("weights, as the engine states it", "GiB", 5)] = None
     kv_cache_gib: Annotated[float | None, _col("KV cache pool, as the engine states it", "GiB", 5)] = None
     activations_gib: Annotated[float | None, _col("peak activations or compute buffers", "GiB", 5)] = None

@@ -21,6 +21,7 @@ from collector.bundle.schema import Grade
 from collector.engines import tiny_gguf
 from collector.engines.base import EngineFacts, ServeRequest, Timeline
 from collector.engines.facts import read_log
+from collector.engines.llamacpp_buffers import device_buffers, vram_mib
 from collector.engines.process import EngineProcess, port_is_free
 from collector.errors import QuantcaseError
 from collector.study import Study, Variant
@@ -131,8 +132,10 @@ class LlamaCppServer:
             "checkpoint_bytes": sum(f.stat().st_size for f in self._files),
             "config_sha256": _sha256(self._files),
         }
-        if found := _BITS.search(self.log()):
+        log = self.log()
+        if found := _BITS.search(log):
             facts["bits"] = float(found[1])
+        facts["vram_buffers_mib"] = vram_mib(device_buffers(log))  # None where nothing lies on CUDA0
         return facts
 
     def alive(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from quantcase.analysis.figures import case_document
 from quantcase.catalog import Catalog, load
 from quantcase.pages import case as case_page
-from quantcase.pages import costs, data, home, quality, samples
+from quantcase.pages import cards, costs, data, home, log, plan, quality, samples, summary
 from quantcase.pages.view import CaseView, Options
 
 __all__ = ["Output", "generate"]
@@ -50,11 +50,17 @@ def _outputs(catalog: Catalog, options: Options) -> Iterator[Output]:
     yield Output("index.md", home.page(views, catalog.unreadable, options))
     yield Output("cases/index.md", home.cases_page(views))
     yield Output("costs/index.md", costs.page(views))
+    yield Output("summary/index.md", summary.page(views))
     for view in views:
         base = f"cases/{view.case.id}"
         yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
         yield Output(f"{base}/data/index.md", data.page(view))
         yield Output(f"{base}/quality/index.md", quality.page(view))
+        yield Output(f"{base}/plan/index.md", plan.page(view))
+        yield Output(f"{base}/log/index.md", log.page(view))
+        for name in cards.variants(view):
+            yield Output(f"{base}/cards/{name}/index.md", cards.page(view, name))
+            yield Output(f"{base}/cards/{name}/README.md.txt", cards.readme(view, name))
         for name, content in samples.files(view.case):
             yield Output(f"{base}/quality/samples/{name}", content)
         document = case_document(view.case, view.points, view.quality, view.quality_verdicts)

@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).parents[2] / "results"
-BUNDLES = sorted(p for p in RESULTS.iterdir() if (p / "requests.csv.gz").is_file() and "-cpu-cpu" not in p.name)
+BUNDLES = sorted(
+    p
+    for p in RESULTS.iterdir()
+    if (p / "requests.csv.gz").is_file() and "-cpu-cpu" not in p.name and "-shimmy-" not in p.name
+)
 KEY = ("variant", "start", "workload", "load", "repeat")
 Row = dict[str, str]
 

@@ -19,6 +19,7 @@ from quantcase.analysis import offload
 from quantcase.catalog import load
 from quantcase.pages import summary
 from quantcase.pages.view import CaseView, Options
+from quantcase.text import number
 from tests.makers import STUDY, make_bundle, variant_row
 from tools import published_seed002
 
@@ -211,14 +212,24 @@ def test_a_hostile_table_is_left_out_with_its_reason(tmp_path: Path, content: by
     assert "Without rows there is nothing to find" in page
 
 
-def test_hostile_words_stay_words(tmp_path: Path) -> None:
-    bad = "<script>alert(1)</script>"
-    with_csv(tmp_path, (HEADER + line(model=bad, quantization="{{ 7*7 }}", source="[x](javascript:1)")).encode())
+def test_a_hostile_source_stays_text(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script> {{ 7*7 }} [x](javascript:1)"
+    with_csv(tmp_path, (HEADER + line(source=bad)).encode())
     page = page_of(tmp_path)
     assert "<script" not in page
     assert "{{" not in page
     assert "](javascript" not in page
     assert bad in html.unescape(page)
+
+
+@pytest.mark.parametrize("name", ["<script>", "{{ 7*7 }}", "[x](y)", "a`b", " ", "M" * 81, "\u202eM"])
+def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    """Names are drawn into the chart as they stand, so only plain ones are taken."""
+    for column in ("model", "quantization"):
+        with_csv(tmp_path / column, (HEADER + line(**{column: name})).encode())
+        page = page_of(tmp_path / column)
+        assert f"column {column}" in plain(page)
+        assert "fig-offload" not in page
 
 
 def test_a_changed_or_missing_table_is_told(tmp_path: Path) -> None:
@@ -233,9 +244,10 @@ def test_a_changed_or_missing_table_is_told(tmp_path: Path) -> None:
     assert "the bundle holds no published.csv" in plain(page_of(tmp_path))
 
 
-def gguf_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A measured llama.cpp case: F16, and Q4_K_M with everything on the GPU and with experts on the CPU."""
-    asked = loads(STUDY.format(weights="real"))
+    asked = loads(STUDY.format(weights="real").split('[[workloads]]\nname = "batch"')[0])
     variants = [
         Variant(name="f16", model="m-F16.gguf", method="gguf:F16"),
         Variant(name="q4", model="m-Q4.gguf", method="gguf:Q4_K_M"),
@@ -253,37 +265,31 @@ def gguf_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             activations_gib=0.125, vram_idle_mib=0.0, vram_loaded_mib=loaded[v.name],
         )  # fmt: skip
 
-    monkeypatch.setattr("tests.makers.variant_row", row)
-    return make_bundle(tmp_path, name="gguf", asked=asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.makers.variant_row", row)
+        return make_bundle(tmp_path_factory.mktemp("measured"), name="gguf", asked=asked)
 
 
-def test_measured_gguf_cases_stand_in_their_own_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = gguf_bundle(tmp_path, monkeypatch)
-    page = page_of(tmp_path)
+def test_measured_gguf_cases_stand_in_their_own_table_with_their_offload(gguf: Path) -> None:
+    page = page_of(gguf.parent)
     head, *rows = tables(page)["gguf-gguf"]
     assert head[:3] == ["Variant", "File size (MB)", "Bits per weight"]
-    assert "chat, concurrency 16 (tok/s)" in head
     by_name = {r[0]: r for r in rows}
     assert by_name["q4"][1:6] == ["4,960", "4.96", "4,730", "256", "128"]
     assert by_name["f16 baseline"][1:3] == ["16,000", "16.0"]
     assert by_name["q4"][-2:] == ["3", "not measured"]
-    cells = load(tmp_path).cases[0].cells
-    mine = cells[(cells["variant"] == "q4") & (cells["workload"] == "chat") & (cells["load"] == "c16")]
-    speed = mine["throughput_tok_s"].mean()
-    assert by_name["q4"][head.index("chat, concurrency 16 (tok/s)")].startswith(f"{speed:,.0f} (")
-    assert f'href="../cases/{folder.name}/"' in page
+    cells = load(gguf.parent).cases[0].cells
+    for at in (1, 8, 16):
+        mine = cells[(cells["variant"] == "q4") & (cells["load"] == f"c{at}")]
+        shown = by_name["q4"][head.index(f"chat, concurrency {at} (tok/s)")]
+        assert shown.startswith(f"{number(mine['throughput_tok_s'].mean())} (")
+    assert 'href="../cases/gguf/"' in page
     assert 'data-grade="measured"' in page
+    assert tables(page)["pairs-gguf"][1:] == [["q4", "q4-offload", "10.0", "2.00", "8.00", "80.0", "10.0 and 2.00"]]
 
 
-def test_a_measured_pair_is_worked_out_from_the_driver_s_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gguf_bundle(tmp_path, monkeypatch)
-    rows = tables(page_of(tmp_path))["pairs-gguf"][1:]
-    assert rows == [["q4", "q4-offload", "10.0", "2.00", "8.00", "80.0"]]
-
-
-def test_without_a_gpu_no_offload_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = gguf_bundle(tmp_path, monkeypatch)
-    case = load(folder.parent).cases[0]
+def test_without_a_gpu_no_offload_is_claimed(gguf: Path) -> None:
+    case = load(gguf.parent).cases[0]
     case.__dict__["variants"] = [msgspec.structs.replace(v, vram_loaded_mib=None) for v in case.variants]
     assert offload.pairs(case) == []
     assert "both with everything on a GPU and with offload" in plain(summary.page([CaseView(case, Options())]))

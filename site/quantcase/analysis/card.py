@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import yaml
+
 from collector.bundle.read import Load, Variant
 from collector.bundle.schema import VariantRow
 from quantcase.analysis.compare import Comparison
@@ -27,6 +29,7 @@ __all__ = [
     "card",
     "carded",
     "clean",
+    "front_matter",
     "hub_id",
     "measured",
     "metadata",
@@ -50,6 +53,7 @@ _LICENSES = frozenset(
     """.split()
 )
 _LIBRARIES = {"vllm": "vllm", "llamacpp": "gguf"}  # what the Hub calls the library that loads such files
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9 ._/-]*")
 _WHOLE_KV = ("auto", "f16", "bf16", "float16", "bfloat16", "f32")
 
 
@@ -65,6 +69,16 @@ class SuiteScore:
     baseline_right: int
     tasks: tuple[str, ...]
 
+    @property
+    def accuracy(self) -> float:
+        """Right answers as a share of 1."""
+        return self.right / self.n
+
+    @property
+    def baseline_accuracy(self) -> float:
+        """The baseline's, on the same prompts."""
+        return self.baseline_right / self.n
+
 
 @dataclass(frozen=True)
 class Card:
@@ -75,18 +89,24 @@ class Card:
     row: VariantRow  # its first server start that served
     name: str  # a repository's name: base model and variant
     is_baseline: bool
+    published: bool  # somebody's table: no harness of ours, so nothing is compared and little is known
     quantized: bool  # whether its weights are; a quantized KV cache alone makes no other checkpoint
     kv_quantized: bool
     base_model: str | None
     license: str | None
     license_named: str  # what the study names as license, known or not; empty when nothing
-    judged: bool  # whether answers of this bundle say anything of the model: real weights, sound, no replay
+    judged: bool  # whether answers of this bundle say anything of the model: sound, real weights, no replay, no table
     scores: tuple[SuiteScore, ...]
     requests: int  # measured requests of this variant
     failed: int
     repeats: tuple[int, int]  # fewest and most repeats of a cell of this variant; (0, 0) when none was measured
     timed_starts: int  # server starts behind its speed
     limited: tuple[tuple[str, str], ...]  # (workload, load) at which the client was the limit, for it or the baseline
+
+    @property
+    def compared(self) -> bool:
+        """Whether the baseline's figures stand beside its own."""
+        return not self.is_baseline and not self.published
 
 
 @dataclass(frozen=True)
@@ -131,14 +151,15 @@ def card(
         case=case,
         variant=asked,
         row=row,
-        name=_name(case.study.base_model, variant),
+        name=variant if info.grade == "published" else _name(case.study.base_model, variant),
         is_baseline=is_baseline,
-        quantized=asked.method != "none" and not is_baseline,
+        published=info.grade == "published",
+        quantized=asked.method != "none" and (not is_baseline or info.grade == "published"),
         kv_quantized=asked.kv_dtype not in _WHOLE_KV,
         base_model=hub_id(case.study.base_model),
         license=named.lower() if named.lower() in _LICENSES else None,
         license_named=named,
-        judged=case.sound and info.weights == "real" and info.grade != "simulated",
+        judged=case.sound and info.weights == "real" and info.grade in ("measured", "imported"),
         scores=tuple(_scores(case, source, is_baseline)) if source else (),
         requests=len(mine),
         failed=int((mine["status"] != "ok").sum()),
@@ -149,21 +170,21 @@ def card(
 
 
 def measured(
-    case: Case, points: Sequence[Point], comparisons: Sequence[Comparison], variant: str, metric: str, compared: str = ""
+    case: Case, points: Sequence[Point], comparisons: Sequence[Comparison], variant: str, metric: str, like: str = ""
 ) -> list[Measured]:  # fmt: skip
     """One metric of a variant at every load point where it is known well enough to be shown.
 
-    `compared` is the metric whose ratio stands beside it, where that is another: a cost follows from a throughput.
+    `like` is the metric whose ratio stands beside it, where that is another: a cost follows from a throughput.
     """
     found = []
     for workload, load in case.points_of_load():
         mine = pick(points, variant, workload.name, load.name, metric)
         if mine is None or not mine.shown:
             continue
-        key = (variant, workload.name, load.name, compared or metric)
+        key = (variant, workload.name, load.name, like or metric)
         change = next((c for c in comparisons if (c.variant, c.workload, c.load, c.metric) == key), None)
         base = pick(points, case.baseline, workload.name, load.name, metric)
-        found.append(Measured(workload.title or workload.name, load, mine, base, change))
+        found.append(Measured(workload.name, load, mine, base, change))
     return found
 
 
@@ -183,6 +204,23 @@ def metadata(found: Card) -> dict[str, object]:
     if found.judged and found.scores:
         made["model-index"] = [{"name": found.name, "results": [_result(s) for s in found.scores]}]
     return made
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes YAML 1.1 and the Hub reads 1.2: `1e3` is a text in one and a number in the other."""
+
+
+def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if _WORD.fullmatch(value) else '"')
+
+
+_Dumper.add_representer(str, _quoted)
+
+
+def front_matter(found: Card) -> str:
+    """`metadata` as YAML that old and new parsers read alike: what is no plain word is quoted, no line is folded."""
+    dumped = yaml.dump(metadata(found), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
+    return str(dumped).strip()
 
 
 def clean(value: object, most: int = _MOST_TEXT) -> str:
@@ -278,7 +316,7 @@ def _result(score: SuiteScore) -> dict[str, object]:
             {
                 "type": "accuracy",
                 "name": "share of prompts answered right",
-                "value": round(score.right / score.n, 4),
+                "value": round(score.accuracy, 4),
                 "args": {"right": score.right, "items": score.n},
             }
         ],

@@ -137,13 +137,13 @@ def _experiment(case: Case, variant: str) -> Experiment:
     # A closed run may hold fewer repeats than asked for (precise enough, out of budget), but no load point less.
     least = 1 if whole else each
     missing = sum(counts.get((w.name, at.name), 0) < least for w, at in points)
-    lacks = f"{missing} of {len(points)} load points unfinished{'; ' if words else ''}{words}"
+    lacks = f"{missing} of {len(points)} load points not fully measured{'; ' if words else ''}{words}"
     if not starts:
         state: tuple[Status, str] = ("skipped", "the run ended without it") if whole else ("pending", "not started yet")
     elif case.served(variant) is None:
         state = "failed", words
     elif missing:
-        state = "failed" if whole else "in progress", lacks
+        state = ("in progress" if not whole else "failed" if words else "skipped"), lacks
     else:
         state = "complete", ""
     return Experiment(variant, *state, done, planned)
@@ -194,8 +194,8 @@ def _figures(case: Case, workload: str, load: str) -> tuple[dict[str, Figure], d
     for variant in case.measured_variants():
         mine = ok[ok["variant"] == variant]
         if len(mine):
-            mean, error = float(mine["e2e_ms"].mean()), float(mine["e2e_ms"].sem()) if len(mine) > 1 else 0.0
-            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), (error / mean) ** 2)  # of log mean: delta method
+            mean, spread = float(mine["e2e_ms"].mean()), float(mine["e2e_ms"].var(ddof=1)) if len(mine) > 1 else 0.0
+            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), spread / len(mine) / mean**2)  # delta method
         cells = _cells(case, variant, workload, load).dropna(subset=["whole_run_req_s"])
         if len(cells):
             speed[variant] = Runs(float(cells["whole_run_req_s"].mean()), _by_start(cells, "whole_run_req_s"))
@@ -210,11 +210,8 @@ def _by_start(rows: pd.DataFrame, column: str) -> dict[int, list[float]]:
 
 
 def _spanned(arms: Mapping[str, Runs]) -> dict[str, Figure]:
-    known = estimates(arms)
-    return {
-        name: Figure(known[name].value, *span(known[name]), sum(len(v) for v in runs.by_start.values()))
-        for name, runs in arms.items()
-    }
+    runs = {name: sum(map(len, arm.by_start.values())) for name, arm in arms.items()}
+    return {name: Figure(known.value, *span(known), runs[name]) for name, known in estimates(arms).items()}
 
 
 def excluded(case: Case, judged: Mapping[str, QualityVerdict]) -> dict[str, str]:
@@ -274,10 +271,8 @@ def _meet(a: Point | Figure | Score, b: Point | Figure | Score) -> bool:
 
 def saved_gib(case: Case, variant: str) -> float | None:
     """GiB by which the weights are smaller than the baseline's, by the engine's own word."""
-    base, mine = case.served(case.baseline), case.served(variant)
-    if base is None or mine is None or base.weights_gib is None or mine.weights_gib is None:
-        return None
-    return base.weights_gib - mine.weights_gib
+    base, mine = (row.weights_gib if (row := case.served(v)) else None for v in (case.baseline, variant))
+    return None if base is None or mine is None else base - mine
 
 
 def usd_per_request(usd_per_hour: float, requests_per_second: float, requests: int = 1) -> float:
@@ -286,9 +281,9 @@ def usd_per_request(usd_per_hour: float, requests_per_second: float, requests: i
 
 
 def pareto(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """(configurations that no other is at least as good as in everything and better in something, the dimensions).
+    """(configurations that no other equals in everything and beats in something, the dimensions).
 
-    Only configurations with throughput and a p95 are compared; the weights' memory counts where all of them state it.
+    Only those with throughput and a p95 are compared; the weights' memory counts where all state it.
     """
     known = [(r, r.tok_s.value, -p95.value) for r in rows if r.tok_s is not None and (p95 := _p95(r)) is not None]
     stated = all(r.weights_gib is not None for r, _, _ in known)

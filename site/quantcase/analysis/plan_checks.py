@@ -17,22 +17,20 @@ import msgspec
 import pandas as pd
 from scipy import stats
 
-from collector.bundle.read import Variant, Workload
+from collector.bundle.read import LikelihoodRow, QualityRow, Variant, Workload
 from collector.bundle.schema import VariantRow
-from quantcase.analysis.compare import Comparison
-from quantcase.analysis.points import Point, pick
-from quantcase.analysis.verdict import Verdict
 from quantcase.catalog import Case
 
 __all__ = [
-    "Capacity", "Dequantization", "Fixed", "Format", "Rollback", "Roof", "capacity", "dequantization", "fixed_variables",
-    "formats", "rollbacks", "roofs",
+    "ERRORS", "LENGTH_RATIO", "Fixed", "Format", "State", "command_of", "fixed_variables", "formats", "name_list",
 ]  # fmt: skip
 
 State = Literal["ok", "look", "bad", "none"]
 _PLAIN_KV = ("auto", "f16", "bf16", "float16", "bfloat16", "f32")
 _NEAR = 0.01  # lengths that are so little apart, as a share of their mean, move no figure beyond its region
-_LIMIT = 1.2  # rollback: the upper end of what was measured, and a fifth
+_HALF = 0.5  # below half of a roof, what a step costs besides (launches, scheduling, others' prefill) weighs more
+# Rollback: a fifth above the upper end of what was measured; answers a tenth shorter or longer; failed requests.
+LIMIT, LENGTH_RATIO, ERRORS = 1.2, (0.9, 1.1), 0.005
 _GIB = 2**30
 # What a server start always has for itself, and what a quantization may need; a difference in these is no confounder.
 _EACH_ITS_OWN = {"--host", "--port", "--served-model-name", "--alias", "-m", "--model", "--revision"}
@@ -41,12 +39,13 @@ _OF_QUANTIZATION = {
     "--cache-type-k", "--cache-type-v", "--tokenizer", "--hf-config-path",
 }  # fmt: skip
 _SAMPLING = ("--generation-config", "--override-generation-config", "--temp", "--top-k", "--top-p", "--repeat-penalty")
+_PACKAGES = ("vllm", "xllamacpp", "torch")
 _ASKED = ["workload", "load", "set", "index"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a variant quantizes: its classes in the plan's sense and its tensors; both empty words never, () for none."""
+    """What a variant quantizes, as asked for: its classes in the plan's sense, and its tensors."""
 
     variant: str
     classes: tuple[str, ...]  # fp16, int8, int4, kv, fp8, gguf, other
@@ -89,7 +88,7 @@ def _weights(v: Variant) -> tuple[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Fixed:
-    """One fixed variable: ok (the same in all variants), look, bad (differs), none (not recorded), and what was seen."""
+    """One fixed variable: ok (same in all variants), look, bad (differs) or none (not recorded), and what was seen."""
 
     name: str
     state: State
@@ -133,7 +132,7 @@ def _against(case: Case) -> tuple[str, list[str]]:
     return (names[0], names[1:]) if names else (case.baseline, [])
 
 
-def _names(values: Iterable[str], most: int = 6) -> str:
+def name_list(values: Iterable[str], most: int = 6) -> str:
     found = list(dict.fromkeys(values))
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
@@ -148,11 +147,11 @@ def _model(case: Case) -> Seen:
         files.setdefault(r.variant, {})[r.model, r.revision, r.config_sha256] = None
     changed = [v for v, found in files.items() if len(found) > 1]
     if changed:
-        return "bad", f"{base}; the checkpoint changed between server starts of {_names(changed)}"
+        return "bad", f"{base}; the checkpoint changed between server starts of {name_list(changed)}"
     hashes: dict[str, list[str]] = {}
     for r in rows:
         hashes.setdefault((r.config_sha256 or "not recorded")[:8], []).append(r.variant)
-    listed = "; ".join(f"{sha} {_names(names)}" for sha, names in hashes.items())
+    listed = "; ".join(f"{sha} {name_list(names)}" for sha, names in hashes.items())
     if len(hashes) == 1:
         return "ok", f"{base}; one checkpoint for all ({listed})"
     return "look", (
@@ -187,7 +186,8 @@ def _tokenizer(case: Case, asked: pd.DataFrame) -> Seen:
     ids = f"; {texts} texts went as token ids, spelled once for all" if texts else ""
     if not shared + questions:
         return "none", f"no prompt was counted by two variants{ids}"
-    seen = f"{shared:,} load prompts and {questions:,} questions counted against {reference}'s, index by index"
+    counted = " and ".join(f"{n:,} {what}" for n, what in ((shared, "load prompts"), (questions, "questions")) if n)
+    seen = f"{counted} counted against {reference}'s, one by one"
     if +apart:
         which = ", ".join(f"{name} {n:,}" for name, n in apart.items() if n)
         return "bad", f"{seen}: {which} differ, by up to {widest:.0f} tokens{ids}"
@@ -199,8 +199,9 @@ def _tokenizer(case: Case, asked: pd.DataFrame) -> Seen:
 
 def _evaluation(case: Case) -> Seen:
     def asked_of(name: str) -> dict[str, tuple[str, str]]:
-        kept = case.answers.get((name, 1), {}), case.likelihoods.get((name, 1), {})
-        return {f"{i}/{key}": (r.prompt_sha256, r.status) for i, rows in enumerate(kept) for key, r in rows.items()}
+        rows: list[QualityRow | LikelihoodRow] = list(case.answers.get((name, 1), {}).values())
+        rows += case.likelihoods.get((name, 1), {}).values()
+        return {f"{r.suite}/{r.prompt_id}": (r.prompt_sha256, r.status) for r in rows}
 
     names = [v.name for v in case.study.variants if case.served(v.name) or (v.name, 1) in case.answers]
     found = {n: asked_of(n) for n in names if n != case.study.control or asked_of(n)}
@@ -212,22 +213,18 @@ def _evaluation(case: Case) -> Seen:
     off = []
     for name, mine in found.items():
         changed = sum(base[k][0] != mine[k][0] for k in base.keys() & mine.keys())
-        parts = (
-            (len(base.keys() - mine.keys()), "missing"),
-            (len(mine.keys() - base.keys()), "more"),
-            (changed, "other"),
-        )
+        missing, more = len(base.keys() - mine.keys()), len(mine.keys() - base.keys())
+        parts = ((missing, "missing"), (more, "more"), (changed, "other"))
         if words := ", ".join(f"{n:,} {what}" for n, what in parts if n):
             off.append(f"{name} ({words})")
     if off:
-        return "bad", f"{len(base):,} prompt hashes of the baseline; not the same: {_names(off)}"
-    silent = {n: k for n, m in (*found.items(), (case.baseline, base)) if (k := sum(s != "ok" for _, s in m.values()))}
+        return "bad", f"{len(base):,} prompt hashes of the baseline; not the same: {name_list(off)}"
+    everybody: dict[str, dict[str, tuple[str, str]]] = {case.baseline: base, **found}
+    silent = {name: sum(status != "ok" for _, status in rows.values()) for name, rows in everybody.items()}
     seen = f"the same {len(base):,} prompt hashes asked of {len(found) + 1} variants"
-    if silent:
-        return (
-            "look",
-            f"{seen}; without an answer, counted as wrong: {', '.join(f'{n} {k:,}' for n, k in silent.items())}",
-        )
+    if any(silent.values()):
+        listed = ", ".join(f"{name} {n:,}" for name, n in silent.items() if n)
+        return "look", f"{seen}; without an answer, counted as wrong: {listed}"
     return "ok", f"{seen}, all answered"
 
 
@@ -256,8 +253,8 @@ def _lengths(case: Case, asked: pd.DataFrame, column: str, natural: set[str]) ->
         return "none", "no cell was measured with two variants"
     if not far:
         span = f"{min(shown):,.0f} to {max(shown):,.0f} tokens"
-        return "ok", f"{compared} cells against {reference}'s: the same lengths, request for request ({span})"
-    free = f"; lengths are the model's own in {_names(natural)}" if natural else ""
+        return "ok", f"{compared} cells held against {reference}'s: the same lengths, each as often ({span})"
+    free = f"; lengths are the model's own in {name_list(natural)}" if natural else ""
     seen = f"{len(far)} of {compared} cells have other lengths than {reference}'s; farthest: {max(far)[1]}{free}"
     return ("bad" if bad else "look"), seen
 
@@ -267,12 +264,12 @@ def _sampling(case: Case, asked: pd.DataFrame) -> Seen:
         return "none", "another tool's results: what it asked for is not in these rows"
     own = [v.name for v in case.study.variants if set(_options(v.args)) & set(_SAMPLING)]
     if own:
-        return "bad", f"arguments on sampling in single variants: {_names(own)}"
+        return "bad", f"arguments on sampling in single variants: {name_list(own)}"
     exact: dict[str, Workload] = {w.name: w for w in case.study.workloads if not w.natural_length}
     free = [w.name for w in case.study.workloads if w.natural_length]
     rows = asked[asked["workload"].isin(list(exact))]
     off = rows[rows["output_tokens"] != rows["workload"].map(lambda name: exact[name].output_tokens)]
-    words = f"; answers end where the model ends them in {_names(free)}" if free else ""
+    words = f"; answers end where the model ends them in {name_list(free)}" if free else ""
     seen = "greedy for every variant, set once by the collector (no row repeats it)"
     if len(off):
         return "bad", f"{seen}; {len(off):,} of {len(rows):,} ok requests were not as long as asked{words}"
@@ -294,7 +291,7 @@ def _options(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _command(row: VariantRow) -> dict[str, tuple[str, ...]]:
+def command_of(row: VariantRow) -> dict[str, tuple[str, ...]]:
     try:
         return _options(msgspec.json.decode(row.argv, type=list[str]))
     except msgspec.DecodeError:
@@ -306,32 +303,38 @@ def _engine(case: Case) -> Seen:
     stated = {f"{r.engine} {r.engine_version}" for r in rows if r.engine_version}
     software = [s.software for s in case.bundle.environment().sessions]
     moved = {k for s in software for k in s if k in software[0] and s[k] != software[0][k]}
-    parts = [f"{_names(sorted(stated)) or 'no engine stated its version'} in {len(rows)} server starts"]
+    packages = [f"{k} {software[0][k]}" for k in _PACKAGES if software and k in software[0]]
+    parts = [f"{name_list(sorted(stated)) or 'no engine stated its version'} in {len(rows)} server starts"]
+    parts += [f"installed: {name_list(packages)}"] if packages else []
     base = next((r for r in rows if r.variant == case.baseline and r.exit_state == "ok"), None)
-    reference = _command(base) if base else {}
+    reference = command_of(base) if base else {}
     state: State = "ok" if stated else "none"
-    worse: dict[str, list[str]] = {"bad": [], "look": []}
+    worse: dict[str, list[str]] = {"bad": [], "look": [], "format": []}
     if len(stated) > 1 or len({r.engine for r in rows}) > 1:
         state = "bad"
     own = {v.name: set(_options(v.args)) for v in case.study.variants}
     for row in rows if base else []:
-        mine = _command(row)
-        for option in sorted((mine.keys() | reference.keys()) - _EACH_ITS_OWN - _OF_QUANTIZATION):
+        mine = command_of(row)
+        for option in sorted((mine.keys() | reference.keys()) - _EACH_ITS_OWN):
             if mine.get(option) != reference.get(option):
-                kind = "look" if option in own.get(row.variant, set()) | own.get(case.baseline, set()) else "bad"
+                named = option in own.get(row.variant, set()) | own.get(case.baseline, set())
+                kind = "format" if option in _OF_QUANTIZATION else "look" if named else "bad"
                 worse[kind].append(f"{row.variant} {option}")
     plain = case.study.variant(case.baseline).env
     worse["look"] += [f"{v.name} {k}" for v in case.study.variants for k in v.env if v.env[k] != plain.get(k)]
-    parts.append(
-        f"arguments differ: {_names(worse['bad'])}" if worse["bad"] else "the same arguments but for the format's"
-    )
+    if not reference:
+        parts.append("no command line to compare")
+    else:
+        parts.append(f"arguments differ: {name_list(worse['bad'])}" if worse["bad"] else "the same arguments")
+    if worse["format"]:
+        parts.append(f"beside those of the format itself ({name_list(worse['format'])})")
     if worse["look"]:
-        parts.append(f"set in the study for single variants: {_names(worse['look'])}")
+        parts.append(f"set in the study for single variants: {name_list(worse['look'])}")
     if moved:
-        parts.append(f"software changed between sessions: {_names(sorted(moved))}")
+        parts.append(f"software changed between sessions: {name_list(sorted(moved))}")
     if worse["bad"] or moved - {"collector", "collector_revision", "collector_changed"}:
         state = "bad"
-    elif state == "ok" and (worse["look"] or moved):
+    elif state == "ok" and (worse["look"] or moved or not reference):
         state = "look"
     return state, "; ".join(parts)
 
@@ -348,196 +351,12 @@ def _hardware(case: Case) -> Seen:
     cards = {tuple(str(g.get("uuid_sha256")) for g in s.gpus) for s in sessions}
     drivers = {str(g.get("driver")) for s in sessions for g in s.gpus if g.get("driver")}
     limits = {g.get("power_limit_w") for s in sessions for g in s.gpus}
-    names = _names(str(g.get("name", "not named")) for s in sessions for g in s.gpus)
+    names = name_list(str(g.get("name", "not named")) for s in sessions for g in s.gpus)
     if any("None" in c for c in cards) or any(not s.gpus for s in sessions):
         same: State = "none" if len(drivers) < 2 else "bad"
-        return same, f"{names}, driver {_names(sorted(drivers))} in {count}; no hash tells the cards apart"
-    seen = (
-        f"{names}: {len(cards)} set of cards by UUID hash, driver {_names(sorted(drivers)) or 'not stated'} in {count}"
-    )
-    return ("ok" if len(cards) == len(drivers) == len(limits) == 1 else "bad"), seen
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """Whether memory for contexts was short for the baseline: what was asked of it against what it had."""
-
-    asked_tokens: float | None  # largest closed load: requests in flight x longest prompt and answer
-    held_tokens: int | None  # KV capacity by the engine's word
-    usage: float | None  # most of the KV cache in use, share, by the engine's /metrics
-    preemptions: float | None
-
-    @property
-    def bound(self) -> bool | None:
-        """Preempted, or more than 90 % in use; None where neither was recorded."""
-        if self.usage is None and self.preemptions is None:
-            return None
-        return (self.preemptions or 0) > 0 or (self.usage or 0) > 0.9
-
-
-def capacity(case: Case) -> Capacity:
-    """The baseline's KV cache at the highest closed load."""
-    rows = case.requests[(case.requests["variant"] == case.baseline) & (case.requests["status"] == "ok")]
-    asked = [
-        load.concurrency * float((cell["input_tokens"] + cell["output_tokens"]).max())
-        for workload, load in case.points_of_load()
-        if load.concurrency
-        and len(cell := rows[(rows["workload"] == workload.name) & (rows["load"] == load.name)])
-        and cell["input_tokens"].notna().any()
-    ]
-    seen: dict[str, list[float]] = {"kv_cache_usage_perc": [], "num_preemptions_total": []}
-    for row in case.bundle.engine_metrics():
-        name = row.series.split("{")[0].removeprefix("vllm:")
-        if row.variant == case.baseline and name in seen:
-            seen[name].append(row.value)
-    base = case.served(case.baseline)
-    usage, preempted = (max(values, default=None) for values in seen.values())
-    return Capacity(max(asked, default=None), base.kv_cache_tokens if base else None, usage, preempted)
-
-
-@dataclass(frozen=True)
-class Roof:
-    """Where one variant's decode stands under the card's two roofs at one load point; an estimate from these inputs.
-
-    A decode step reads the weights and every running request's K/V, and computes two operations a weight and request
-    (roofline; Williams et al. 2009): t >= max((W + B S k) / BW, 2 N B / F).
-    """
-
-    variant: str
-    workload: str
-    load: str
-    tpot: Point
-    bytes_gb: float  # W + B S k: weights as the engine states them, B requests of S tokens (prompt and half the answer)
-    bandwidth_share: float  # of the profile's bandwidth
-    compute_share: (
-        float | None
-    )  # of the profile's dense rate in `computes`; None without the baseline's weights in 16 bit
-    computes: str  # BF16, FP16, FP8 or INT8
-
-    @property
-    def bound(self) -> str:
-        """The nearer roof: bandwidth or compute."""
-        return "compute" if (self.compute_share or 0) > self.bandwidth_share else "bandwidth"
-
-
-def roofs(case: Case, found: Sequence[Point]) -> tuple[list[Roof], str]:
-    """Every measured variant at the lightest and the heaviest closed load, and why some or all are left out."""
-    profile = case.profile
-    if case.bundle.info.grade != "measured":
-        return [], f"no estimate: the timings are {case.bundle.info.grade}, not measured on this card"
-    if profile is None or profile.kind != "gpu" or profile.bandwidth_gb_s is None:
-        return [], "no estimate: the profile of this machine states no memory bandwidth"
-    if any(set(_command(r)) & {"--tensor-parallel-size", "-tp", "--pipeline-parallel-size"} for r in case.variants):
-        return [], "no estimate: the model is spread over several cards, and the profile is that of one"
-    closed = sorted((load.concurrency, w.name, load.name) for w, load in case.points_of_load() if load.concurrency)
-    if not closed:
-        return [], "no estimate: no closed load was measured, so the number of running requests is not known"
-    base = case.served(case.baseline)
-    plain = base is not None and base.method == "none" and base.weights_gib is not None
-    weights = base.weights_gib * _GIB / 2 if plain and base and base.weights_gib else None  # 16 bits each
-    kinds = {f.variant: f for f in formats(case)}
-    rates = {
-        "BF16": profile.bf16_tflops, "FP16": profile.fp16_tflops, "FP8": profile.fp8_tflops, "INT8": profile.int8_tops,
-    }  # fmt: skip
-    made, without = [], []
-    for variant in case.measured_variants():
-        row, form = case.served(variant), kinds[variant]
-        if row is None or row.weights_gib is None or not row.kv_cache_gib or not row.kv_cache_tokens:
-            without.append(variant)
-            continue
-        computes = "BF16" if rates["BF16"] else "FP16"
-        if "activations" in form.tensors:
-            computes = "FP8" if "fp8" in form.classes else "INT8"
-        rate = rates[computes]
-        for requests, workload, load in dict.fromkeys((closed[0], closed[-1])):
-            tpot = pick(found, variant, workload, load, "tpot_ms_p50")
-            cell = case.requests[
-                (case.requests["variant"] == variant) & (case.requests["workload"] == workload)
-                & (case.requests["load"] == load) & (case.requests["status"] == "ok")
-            ]  # fmt: skip
-            context = float(cell["input_tokens"].mean() + cell["output_tokens"].mean() / 2)
-            if tpot is None or not tpot.shown or not tpot.value > 0 or math.isnan(context):
-                without.append(f"{variant} {workload} {load}")
-                continue
-            per_token = row.kv_cache_gib * _GIB / row.kv_cache_tokens
-            moved = row.weights_gib * _GIB + requests * context * per_token
-            step_s = tpot.value / 1000
-            compute = 2 * weights * requests / step_s / (rate.value * 1e12) if weights and rate else None
-            share = moved / step_s / (profile.bandwidth_gb_s.value * 1e9)
-            made.append(Roof(variant, workload, load, tpot, moved / 1e9, share, compute, computes))
-    why = f"weights, KV cache or decode speed were not recorded: {_names(without)}" if without else ""
-    return made, why
-
-
-@dataclass(frozen=True)
-class Dequantization:
-    """What a variant's prefill (TTFT) and decode (TPOT) cost against the baseline's, and where a price shows."""
-
-    variant: str
-    workload: str
-    load: str
-    ttft: Comparison
-    tpot: Comparison
-
-    @property
-    def where(self) -> str:
-        """What both comparisons say together; nothing is said of a cause."""
-        slow = [name for name, c in (("prefill", self.ttft), ("decode", self.tpot)) if c.kind == "slower"]
-        open_ = [name for name, c in (("prefill", self.ttft), ("decode", self.tpot)) if c.kind == "inconclusive"]
-        words = f"a cost shows in {' and '.join(slow)}" if slow else "no cost shows"
-        if len(open_) == 2:
-            return "inconclusive"
-        return f"{words}; {open_[0]} inconclusive" if open_ else words
-
-
-def dequantization(case: Case, claims: Sequence[Comparison]) -> list[Dequantization]:
-    """TTFT beside TPOT of every variant, at the lightest and the heaviest load of each workload."""
-    known = {(c.variant, c.workload, c.load, c.metric): c for c in claims}
-    made = []
-    for variant in dict.fromkeys(c.variant for c in claims):
-        for workload in case.study.workloads:
-            loads = [load.name for load in case.loads(workload.name)]
-            for load in dict.fromkeys((*loads[:1], *loads[-1:])):
-                ttft, tpot = (known.get((variant, workload.name, load, f"{m}_ms_p50")) for m in ("ttft", "tpot"))
-                if ttft is not None and tpot is not None:
-                    made.append(Dequantization(variant, workload.name, load, ttft, tpot))
-    return made
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Beyond these a deployment of the variant is no longer what was measured. A limit is None where none can be had."""
-
-    variant: str
-    workload: str
-    load: str
-    ttft: Point | None
-    tpot: Point | None
-    ttft_limit_ms: float | None
-    tpot_limit_ms: float | None
-
-
-def rollbacks(case: Case, found: Sequence[Point], verdicts: Sequence[Verdict]) -> list[Rollback]:
-    """Limits at the heaviest load for what is faster or recommended: 1.2 x the upper interval end of each p95, or the
-    study's own limit where that is lower.
-    """
-    made = []
-    for v in verdicts:
-        c = v.evidence
-        if (
-            c is None
-            or v.kind == "avoid"
-            or v.rule == "client-limited"
-            or (c.kind != "faster" and v.kind != "recommend")
-        ):
-            continue
-        workload = case.study.workload(v.workload)
-        p95 = [pick(found, v.variant, v.workload, c.load, f"{m}_ms_p95") for m in ("ttft", "tpot")]
-        limits = [_limit(p, own) for p, own in zip(p95, (workload.ttft_limit_ms, workload.tpot_limit_ms), strict=True)]
-        made.append(Rollback(v.variant, v.workload, c.load, *p95, *limits))
-    return made
-
-
-def _limit(point: Point | None, own: float | None) -> float | None:
-    measured = _LIMIT * point.high if point and point.shown and not math.isnan(point.high) else None
-    return min((x for x in (measured, own) if x is not None), default=None)
+        return same, f"{names}, driver {name_list(sorted(drivers))} in {count}; no hash tells the cards apart"
+    same_card = "the same by UUID hash" if len(cards) == 1 else f"{len(cards)} different by UUID hash"
+    seen = f"{names}: {same_card}, driver {name_list(sorted(drivers)) or 'not stated'} in {count}"
+    if max(len(cards), len(drivers), len(limits)) > 1:
+        return "bad", f"{seen}; {len(limits)} power limit{'s' if len(limits) != 1 else ''}"
+    return ("ok" if drivers else "none"), seen

@@ -51,6 +51,8 @@ def _withheld(case: Case) -> tuple[str, str] | None:
         return "unsound", "the bundle has faults: see its data page"
     if info.grade == "simulated":
         return "simulated", "these are replayed timings, no measurement"
+    if info.grade == "published" and case.cells.empty:
+        return "published", "somebody else's figures, without the rows behind them"
     if not case.measured_variants() or case.baseline not in case.measured_variants():
         return "no-baseline", "the baseline was not measured"
     return None

@@ -11,7 +11,7 @@ from quantcase.analysis.points import pick
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
-from quantcase.pages import cost, load, quality, trust
+from quantcase.pages import cards, cost, load, quality, summary, trust
 from quantcase.pages.findings import (
     headline,
     leaders,
@@ -34,15 +34,15 @@ def page(view: CaseView) -> str:
         "case.md.j2",
         title=text(case.title),
         banners=view.banners(),
-        answer=_answer(view) + "\n\n" + trust.panel(view),
-        setup=_setup(view),
+        answer=_answer(view) + ("" if _published(view) else "\n\n" + trust.panel(view)),
+        setup=_setup(view) + "\n\n" + cards.links(view),
         vram=_vram(view),
         chat=load.section(view, batch=False),
         batch=load.section(view, batch=True),
         quality=quality.section(view),
         cost=cost.section(view),
         recommendations=_recommendations(view),
-        methodology=_methodology(view) + "\n\n" + trust.section(view),
+        methodology=_methodology(view) + ("" if _published(view) else "\n\n" + trust.section(view)),
         next_steps=_next_steps(case),
         learned=_learned(view),
     )
@@ -61,11 +61,19 @@ def _answer(view: CaseView) -> str:
     if light:
         least = min(light, key=lambda m: m.weights_ratio)
         gains.append(f"weights {signed_percent(least.weights_ratio)} with {text(least.row.variant)}")
+    if _published(view):
+        gains = ["what the source states: see VRAM"]
+        sure = [f"grade {badge(info.grade)}: the source's own figures", "no rows of ours, no intervals"]
+        return _screen(view, gains, sure)
     sure = [
         f"grade {badge(info.grade)}, weights {text(info.weights)}",
         f"{case.study.repeats} repeats a cell, {len(case.requests):,} requests",
         f"{sum(v.exit_state == 'ok' for v in case.variants)} server starts",
     ]
+    return _screen(view, gains, sure)
+
+
+def _screen(view: CaseView, gains: list[str], sure: list[str]) -> str:
     return render(
         "answer.md.j2",
         verdict=view.answer.kind,
@@ -109,7 +117,8 @@ def _setup(view: CaseView) -> str:
     ]
     if proofs:
         sections.append(f"<details><summary>Log lines behind the kernel paths</summary>{''.join(proofs)}</details>")
-    sections.append("### Engine configuration\n\n" + _configuration(case))
+    if not _published(view):
+        sections.append("### Engine configuration\n\n" + _configuration(case))
     return "\n\n".join(sections)
 
 
@@ -152,7 +161,14 @@ def _configuration(case: Case) -> str:
     return table("configuration", [Column("Parameter"), Column("Value")], rows)
 
 
+def _published(view: CaseView) -> bool:
+    """Whether the case holds somebody else's figures and no rows of ours."""
+    return view.case.bundle.info.grade == "published" and view.case.cells.empty
+
+
 def _vram(view: CaseView) -> str:
+    if _published(view):
+        return summary.section(view)
     if not view.memory:
         return none("No variant served, so no memory was read.")
     columns = [Column("Variant")]
@@ -236,12 +252,18 @@ def _recommendations(view: CaseView) -> str:
 
 def _methodology(view: CaseView) -> str:
     case, info = view.case, view.case.bundle.info
+    if _published(view):
+        return (
+            "These figures were published by their source, named in the notes below; nothing was measured by this "
+            f"collector. Bundle format {info.format}; every file and hash: [data](data/index.md)."
+        )
     return (
         f"Same harness, same prompts, same arguments for every variant; {case.study.repeats} repeats of each load "
         f"point after a warm-up with other prompts. Collector {text(info.collector_version)}, bundle format "
         f"{info.format}. Definitions and formulas: [methodology](../../methodology.md). Every table, log and hash of "
         "this case, and how to run it again: [data](data/index.md). Each figure with its interval and source: "
-        "[case.json](case.json)."
+        "[case.json](case.json). What was held fixed, checked, and when to roll back: [plan](plan/index.md). "
+        "Load point by load point, with deployment settings: [experiment log](log/index.md)."
     )
 
 

@@ -25,6 +25,8 @@ def headline(view: CaseView) -> str:
         return "No answer: the bundle has faults."
     if found.rule == "simulated":
         return "No answer: this is a demonstration on replayed timings."
+    if found.rule == "published":
+        return "No answer of ours: these are published figures, shown as their source gives them."
     if found.rule == "no-baseline":
         return "No answer yet: the baseline was not measured."
     if found.rule == "quality-fail":

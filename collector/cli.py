@@ -114,6 +114,7 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that send, when one is the limit.")
 @click.option("--quality-items", type=click.IntRange(1), help="Items of each suite that makes or cuts its own.")
 @click.option("--no-quality", is_flag=True, help="Speed only: leave the study's quality suites out.")
+@click.option("--predict", is_flag=True, help="Ask for your predictions first; the notes page judges them.")
 def run(
     study: str | None,
     gpu: str,
@@ -133,6 +134,7 @@ def run(
     workers: int,
     quality_items: int | None,
     no_quality: bool,
+    predict: bool,
 ) -> None:
     """Measure STUDY (default: the GPU's ready study) and write a bundle."""
     from collector import prepare
@@ -162,8 +164,13 @@ def run(
     if resume is None:
         wanted = prepare.designed(wanted, quick=quick, repeats=repeats, starts=starts, control=control)
         wanted = prepare.asked(wanted, items=quality_items, none=no_quality)
-    elif quick or control or repeats or starts or quality_items or no_quality:
+    elif quick or control or repeats or starts or quality_items or no_quality or predict:
         raise UsageFault("a resumed bundle keeps its design", fix="leave out options that change what is measured")
+    if predict:
+        from collector.predictions import ask
+
+        answers = ask(lambda question: click.prompt(question, default="", show_default=False), wanted)
+        wanted = msgspec.structs.replace(wanted, predictions=answers if answers.given else wanted.predictions)
     work = runs.Run(
         wanted,
         profile,

@@ -83,7 +83,8 @@ def narrowed(study: Study, names: tuple[str, ...]) -> Study:
     check_names(study, names)
     if study.baseline not in names:
         raise UsageFault(f"the baseline {study.baseline} is not among the variants", fix="name it too")
-    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names])
+    kept = study.predictions if study.predictions and study.predictions.variant in names else None
+    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names], predictions=kept)
 
 
 def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | None:

@@ -146,20 +146,10 @@ class Stress:
         recover_s: float = 30.0,
         grace_s: float = 5.0,
     ) -> None:
-        self._study = study
-        self._variant = variant
-        self._start = start
-        self._server = server
-        self._client = client
-        self._maker = maker
-        self._folder = folder
-        self._budget = budget
-        self._say = say
-        self._log_path = log_path
-        self._most = most
-        self._step_s = step_s
-        self._recover_s = recover_s
-        self._grace_s = grace_s
+        self._study, self._variant, self._start = study, variant, start
+        self._server, self._client, self._maker = server, client, maker
+        self._folder, self._budget, self._say, self._log_path = folder, budget, say, log_path
+        self._most, self._step_s, self._recover_s, self._grace_s = most, step_s, recover_s, grace_s
         self._scraper: MetricsScraper | None = None
         self._kv_usage: float | None = None
         self._last_s = 0.0
@@ -323,7 +313,7 @@ class Stress:
         return self._log_path.stat().st_size if self._log_path and self._log_path.is_file() else 0
 
     def _last_words(self, since: int) -> str:
-        """The line of the log that tells most of an end: memory, an error, or the last one; of this step alone."""
+        """The line of the log that tells most of an end: memory, an error, else the last; of this step alone."""
         if self._log_path is None or not self._log_path.is_file():
             return ""
         with self._log_path.open("rb") as f:
@@ -332,7 +322,7 @@ class Stress:
         for pattern in (_MEMORY, _TELLING):
             if told := [line for line in lines if pattern.search(line)]:
                 return told[0] if pattern is _MEMORY else told[-1]
-        return lines[-1] if lines else ""
+        return f"no error in its log; the last line: {lines[-1]}" if lines else ""
 
 
 def _missed(measured: Measured | None, workload: Workload) -> str:

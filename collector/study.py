@@ -17,6 +17,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct, field
 
+from collector.bundle.predictions import Answers
 from collector.errors import UsageFault
 
 __all__ = [
@@ -216,6 +217,7 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
     prompts: Prompts = field(default_factory=Prompts)
     quality: list[QualitySuite] = field(default_factory=list)
     price: Price | None = None
+    predictions: Answers | None = None  # what is expected, before anything is measured
     question: str = "Should we quantize this model?"
     next_steps: list[str] = field(default_factory=list)
 
@@ -347,6 +349,13 @@ def _consistent(study: Study, where: str) -> None:
     if study.control and study.control not in [v.name for v in study.variants if v.name != study.baseline]:
         raise UsageFault(
             f"{where}: key `control`: no variant beside the baseline is named {study.control}", fix="add it"
+        )
+    if study.predictions and study.predictions.variant not in [
+        v.name for v in study.variants if v.name != study.baseline
+    ]:
+        raise UsageFault(
+            f"{where}: key `predictions.variant`: no variant beside the baseline is named {study.predictions.variant}",
+            fix="name the variant that the predictions are about",
         )
     for w in study.workloads:
         _schedule(w, f"{where}: workload {w.name}")

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from collector import study
+from collector.bundle.predictions import Answers
 from collector.bundle.schema import TABLES, columns
 from collector.cli import cli
 from tools.reference import PAGE, page
@@ -41,7 +42,18 @@ def test_every_command_and_option_is_documented() -> None:
                 assert parameter.opts[0] in section, f"collect {name} {parameter.opts[0]}"
 
 
-STRUCTS = (study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price, study.QualitySuite)
+STRUCTS = (
+    study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price, study.QualitySuite, Answers,
+)  # fmt: skip
+    study.Study,
+    study.EngineSpec,
+    study.Variant,
+    study.Workload,
+    study.Prompts,
+    study.Price,
+    study.QualitySuite,
+    Answers,
+)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import io
 import json
 import statistics
 import subprocess
@@ -16,16 +17,22 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from rich.console import Console
 
+from collector.budget import Budget
 from collector.bundle import loadtest
+from collector.bundle.schema import Environment
+from collector.bundle.write import BundleWriter
 from collector.errors import QuantcaseError, UsageFault
+from collector.loadtest import once
 from collector.loadtest import run as locust_run
-from collector.loadtest.run import Settings
-from collector.study import dumps
-from tests.makers import study
+from collector.loadtest.settings import LoadTest
+from collector.progress import View
+from collector.study import dumps, loads
+from tests.makers import STUDY, study
 
 DELAY_S = 0.1
-QUICK = Settings(users_from=2, users_to=6, users_step=4, step_s=4, output_tokens=8, words=12, request_timeout_s=10)
+QUICK = LoadTest(users_from=2, users_to=6, users_step=4, step_s=4, output_tokens=8, request_timeout_s=10)
 
 
 class Server:
@@ -73,13 +80,13 @@ def written_study(folder: Path) -> Path:
     return path
 
 
-async def measure(server: Server, folder: Path, settings: Settings, **more: Any) -> loadtest.LoadTest:
+async def measure(server: Server, folder: Path, settings: LoadTest, **more: Any) -> loadtest.LoadTest:
     work, bundle = folder / "work", folder / "bundle"
     work.mkdir()
     bundle.mkdir()
     async with server.serving() as url:
         files = await locust_run.run(
-            settings, base_url=url, model="m", study=written_study(folder), work=work, timeout_s=60, **more
+            settings, base_url=url, model="m", study=written_study(folder), words=12, work=work, timeout_s=60, **more
         )
     assert not loadtest.done(bundle, "bf16")
     found = loadtest.save(
@@ -127,7 +134,7 @@ async def test_locust_sees_what_the_server_saw(tmp_path: Path) -> None:
 
 async def test_failures_are_counted_and_named(tmp_path: Path) -> None:
     server = Server(fail_every=5)
-    settings = Settings(users_from=3, users_to=3, step_s=2.5, output_tokens=8, words=5, exact=False)
+    settings = LoadTest(users_from=3, users_to=3, step_s=2.5, output_tokens=8, natural_length=True)
     found = await measure(server, tmp_path, settings)
     assert (found.requests, found.failed) == (len(server.ended), server.failed)
     assert found.failed == pytest.approx(found.requests / 5, abs=1)
@@ -140,10 +147,10 @@ async def test_failures_are_counted_and_named(tmp_path: Path) -> None:
 
 async def test_a_cancelled_run_leaves_no_process(tmp_path: Path) -> None:
     server = Server()
-    settings = Settings(users_from=2, users_to=2, step_s=60, processes=2)
+    settings = LoadTest(users_from=2, users_to=2, step_s=60, processes=2)
     async with server.serving() as url:
         running = asyncio.create_task(
-            locust_run.run(settings, base_url=url, model="m", study=written_study(tmp_path), work=tmp_path)
+            locust_run.run(settings, base_url=url, model="m", study=written_study(tmp_path), words=12, work=tmp_path)
         )
         for _ in range(300):
             await asyncio.sleep(0.05)
@@ -178,31 +185,33 @@ async def test_a_missing_locust_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "locust" else real(name, *a))
     with pytest.raises(QuantcaseError, match="not installed") as e:
-        await locust_run.run(QUICK, base_url="http://127.0.0.1:1", model="m", study=tmp_path / "s", work=tmp_path)
+        await locust_run.run(
+            QUICK, base_url="http://127.0.0.1:1", model="m", study=tmp_path / "s", words=1, work=tmp_path
+        )
     assert e.value.fix == "pip install 'quantcase[loadtest]'"
 
 
 async def test_a_failed_locust_gives_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(QuantcaseError, match=r"exit code 1: FileNotFoundError.*no-such-study"):
         await locust_run.run(
-            QUICK, base_url="http://127.0.0.1:1", model="m", study=tmp_path / "no-such-study", work=tmp_path
+            QUICK, base_url="http://127.0.0.1:1", model="m", study=tmp_path / "no-such-study", words=1, work=tmp_path
         )
 
 
 def test_the_steps_go_up_to_the_last() -> None:
-    assert Settings().steps() == [10, 20, 30, 40, 50]
-    assert Settings(users_to=45).steps() == [10, 20, 30, 40, 45]
-    assert Settings().seconds() == 300  # five minutes a test
+    assert LoadTest().steps() == [10, 20, 30, 40, 50]
+    assert LoadTest(users_to=45).steps() == [10, 20, 30, 40, 45]
+    assert LoadTest().seconds() == 300  # five minutes a test
     with pytest.raises(UsageFault):
-        Settings(users_from=60).steps()
+        LoadTest(users_from=60).steps()
 
 
 def test_the_command_line_holds_no_key(tmp_path: Path) -> None:
-    argv = locust_run.command(Settings(processes=4), base_url="http://h:1/v1/", prefix=tmp_path / "x")
+    argv = locust_run.command(LoadTest(processes=4), base_url="http://h:1/v1/", prefix=tmp_path / "x")
     assert argv[argv.index("--host") + 1] == "http://h:1"
     assert argv[argv.index("--processes") + 1] == "4"
-    assert "--processes" not in locust_run.command(Settings(), base_url="http://h:1", prefix=tmp_path / "x")
-    env = locust_run.environment(Settings(), model="m", study=tmp_path, api_key="k")
+    assert "--processes" not in locust_run.command(LoadTest(), base_url="http://h:1", prefix=tmp_path / "x")
+    env = locust_run.environment(LoadTest(), model="m", study=tmp_path, words=1, api_key="k")
     assert env["QUANTCASE_LT_API_KEY"] == "k"
     assert json.loads(env["QUANTCASE_LT_EXTRA_BODY"]) == {}
     assert all(name.startswith("QUANTCASE_LT_") for name in env)
@@ -303,3 +312,59 @@ def test_secrets_do_not_reach_the_bundle(tmp_path: Path) -> None:
     found = loadtest.read(out, "v")
     assert found is not None
     assert found.failures == [loadtest.Failure("10 users", 'at http://[removed]@host, "x"', 2)]
+
+
+# As part of a run
+
+
+class Alive:
+    """Of a server what a load test asks."""
+
+    base_url, model = "http://127.0.0.1:1", "m"
+
+    def __init__(self, alive: bool = True) -> None:
+        self._alive = alive
+
+    def alive(self) -> bool:
+        return self._alive
+
+
+def opened(folder: Path) -> BundleWriter:
+    asked = loads(STUDY.format(weights="real"))
+    asked.control = "fp8"
+    return BundleWriter.create(
+        folder / "b", asked, grade="measured", gpu="h200", cells_planned=1, environment=Environment(gpu_asked="h200")
+    )
+
+
+async def try_once(writer: BundleWriter, server: Alive, console: Console) -> None:
+    with View(console, 1) as view:
+        budget = Budget(minutes=None, usd=None, price=None)
+        await once.once(
+            LoadTest(), server, "bf16", words=5, writer=writer, budget=budget, view=view, extra_body=None, api_key=None,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def test_what_is_in_the_bundle_is_done_and_the_control_needs_none(tmp_path: Path) -> None:
+    writer = opened(tmp_path)
+    assert [v.name for v in writer.study.variants if once.due(LoadTest(), writer, v.name)] == [
+        "bf16", "awq", "bf16-fp8kv",
+    ]  # fmt: skip
+    (writer.folder / loadtest.names("awq")[1]).write_text("Timestamp\n")
+    assert not once.due(LoadTest(), writer, "awq")
+    assert not once.due(None, writer, "bf16")
+    writer.manifest.quantcase.grade = "simulated"
+    assert not once.due(LoadTest(), writer, "bf16")
+
+
+async def test_a_failed_test_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise QuantcaseError("Locust ended with exit code 1: boom")
+
+    monkeypatch.setattr(locust_run, "run", fails)
+    writer, said = opened(tmp_path), io.StringIO()
+    await try_once(writer, Alive(), Console(file=said))
+    assert "WARNING bf16: no load test: Locust ended with exit code 1: boom" in said.getvalue()
+    assert once.due(LoadTest(), writer, "bf16")
+    with pytest.raises(QuantcaseError, match="the engine died during the load test"):
+        await try_once(writer, Alive(alive=False), Console(file=said))

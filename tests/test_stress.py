@@ -69,6 +69,7 @@ class Shaky:
         preempt_above: int = 999,
         die_above: int = 999,
         stay_up: bool = False,
+        last_words: str = "I step 1\nE torch.OutOfMemoryError: CUDA out of memory at /home/alice/x\nE RuntimeError: over\n",
     ) -> None:
         self.base_url = ""
         self.model = "m"
@@ -81,7 +82,7 @@ class Shaky:
         self.log = Path()
         self._context, self._cut = context, cut
         self._busy, self._slow, self._hang, self._preempt = busy_above, slow_above, hang_above, preempt_above
-        self._die, self._stay_up = die_above, stay_up
+        self._die, self._stay_up, self._last_words = die_above, stay_up, last_words
         self._in_flight = self._preemptions = 0
         self._gone = asyncio.Event()
         self._open: set[asyncio.BaseTransport] = set()
@@ -348,6 +349,15 @@ async def test_a_death_is_told_with_the_logs_last_words_and_another_start_goes_o
         (2, 2, "good"), (2, 4, "good"), (2, 8, "good"), (2, 16, "died"),
     ]  # fmt: skip
     assert not left(a_study(), rows, "f16", 16)
+
+
+async def test_a_death_without_a_word_is_told_as_such(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("E an error long before\n")
+    async with Shaky(die_above=3, last_words="I slot 3 took 0.02 ms\n").serve() as server:
+        server.log = log
+        _, rows = await climb(server, tmp_path, log_path=log)
+    assert rows[-1].words == "no error in its log; the last line: I slot 3 took 0.02 ms"
 
 
 async def test_an_endpoint_on_which_nobody_listens_any_more_is_gone_too(tmp_path: Path) -> None:

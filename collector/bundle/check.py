@@ -18,6 +18,7 @@ from collector.bundle import manifest as manifests
 from collector.bundle import metrics
 from collector.bundle.answers import LikelihoodRow, QualityRow
 from collector.bundle.marks import MARKS
+from collector.bundle.predictions import PREDICTIONS, read_predictions
 from collector.bundle.read import Bundle, open_bundle
 from collector.bundle.schema import TABLES, CellRow, RequestRow, columns
 from collector.errors import QuantcaseError
@@ -105,6 +106,9 @@ def _contents(bundle: Bundle) -> Iterator[Fault]:
     study = bundle.study()
     bundle.environment()
     bundle.client()
+    expected = read_predictions(bundle.folder)  # a faulty file raises, and is told as an error
+    if expected and expected.answers.variant not in {v.name for v in study.variants}:
+        yield Fault("error", PREDICTIONS, f"variant {expected.answers.variant} is not in study.toml")
     yield from _answers(bundle, study)
     for name in TABLES:
         if bundle.table_path(name) is None:

@@ -21,6 +21,7 @@ from msgspec import Struct
 from collector import __version__
 from collector.bundle import manifest as manifests
 from collector.bundle.answers_write import AnswerStore
+from collector.bundle.predictions import write_predictions
 from collector.bundle.schema import (
     FORMAT,
     TABLES,
@@ -114,6 +115,8 @@ class BundleWriter:
         )
         manifests.write_atomic(folder / "study.toml", study_toml(study).encode())
         (folder / "notes.md").write_text(_NOTES, "utf-8")
+        if study.predictions is not None and study.predictions.given:
+            write_predictions(folder, study.predictions)
         self._open_tables()
         self._save_documents()
         manifests.write(folder, self.manifest)  # says `interrupted` until close() says otherwise

@@ -9,49 +9,20 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from collector.engines.process import EngineProcess
-from collector.errors import QuantcaseError, UsageFault
+from collector.errors import QuantcaseError
+from collector.loadtest.settings import LoadTest
 from collector.probes.redact import redact
 
-__all__ = ["Files", "Settings", "check", "command", "environment", "run"]
+__all__ = ["Files", "check", "command", "environment", "run"]
 
 _INSTALL = "pip install 'quantcase[loadtest]'"
 _START_S = 60.0  # to start Locust and its processes
 _USERS_FILE = Path(__file__).with_name("users.py")
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What is asked of a server: so many users, step by step, each step as long as the others."""
-
-    users_from: Annotated[int, Meta(ge=1)] = 10
-    users_to: Annotated[int, Meta(ge=1)] = 50
-    users_step: Annotated[int, Meta(ge=1)] = 10
-    step_s: Annotated[float, Meta(gt=0)] = 60.0
-    processes: Annotated[int, Meta(ge=1)] = 1  # of Locust: one is enough for some hundred requests a second
-    words: Annotated[int, Meta(ge=1)] = 200  # of a prompt
-    output_tokens: Annotated[int, Meta(ge=1)] = 128
-    exact: bool = True  # ignore_eos and min_tokens: every answer has output_tokens
-    request_timeout_s: Annotated[float, Meta(gt=0)] = 300.0
-
-    def steps(self) -> list[int]:
-        """Users of each step. The last is users_to, also where the steps do not meet it.
-
-        Raises:
-            UsageFault: it would begin with more users than it ends with.
-        """
-        if self.users_from > self.users_to:
-            raise UsageFault(
-                f"a load test from {self.users_from} to {self.users_to} users", fix="the fewer users first"
-            )
-        return [*range(self.users_from, self.users_to, self.users_step), self.users_to]
-
-    def seconds(self) -> float:
-        """How long all steps take, without the start and without the last answers."""
-        return self.step_s * len(self.steps())
 
 
 class Files(Struct, frozen=True):
@@ -63,7 +34,7 @@ class Files(Struct, frozen=True):
     exceptions: Path
 
 
-def command(settings: Settings, *, base_url: str, prefix: Path) -> list[str]:
+def command(settings: LoadTest, *, base_url: str, prefix: Path) -> list[str]:
     """Locust's command line.
 
     No `--run-time`: the shape of the load ends the test, and Locust passes over that option where there is a shape.
@@ -82,10 +53,11 @@ def command(settings: Settings, *, base_url: str, prefix: Path) -> list[str]:
 
 
 def environment(
-    settings: Settings,
+    settings: LoadTest,
     *,
     model: str,
     study: Path,
+    words: int,
     extra_body: Mapping[str, Any] | None = None,
     api_key: str | None = None,
 ) -> dict[str, str]:
@@ -94,14 +66,15 @@ def environment(
     Args:
         model: the name that the server knows.
         study: a study.toml, for the seed and the kind of the prompts.
+        words: of a prompt, so many that it has about `settings.input_tokens`.
         extra_body: keys that this engine needs in every request.
     """
     given = {
         "STEPS": ",".join(str(users) for users in settings.steps()),
         "STEP_S": f"{settings.step_s:g}",
-        "WORDS": str(settings.words),
+        "WORDS": str(words),
         "OUTPUT_TOKENS": str(settings.output_tokens),
-        "EXACT": "1" if settings.exact else "0",
+        "EXACT": "0" if settings.natural_length else "1",
         "REQUEST_TIMEOUT_S": f"{settings.request_timeout_s:g}",
         "MODEL": model,
         "STUDY": str(study.resolve()),
@@ -123,11 +96,12 @@ class _Process(EngineProcess):
 
 
 async def run(
-    settings: Settings,
+    settings: LoadTest,
     *,
     base_url: str,
     model: str,
     study: Path,
+    words: int,
     work: Path,
     extra_body: Mapping[str, Any] | None = None,
     api_key: str | None = None,
@@ -146,7 +120,7 @@ async def run(
     if timeout_s is None:
         timeout_s = settings.seconds() + settings.request_timeout_s + _START_S
     prefix, log = work / "locust", work / "locust.log"
-    env = environment(settings, model=model, study=study, extra_body=extra_body, api_key=api_key)
+    env = environment(settings, model=model, study=study, words=words, extra_body=extra_body, api_key=api_key)
     process = _Process(command(settings, base_url=base_url, prefix=prefix), env=env, log_path=log)
     deadline = time.monotonic() + timeout_s
     try:

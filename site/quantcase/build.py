@@ -9,8 +9,8 @@ from pathlib import Path
 
 from quantcase.analysis.figures import case_document
 from quantcase.catalog import Catalog, load
+from quantcase.pages import cards, costs, data, home, log, notes, plan, quality, samples, summary
 from quantcase.pages import case as case_page
-from quantcase.pages import cards, costs, data, home, log, plan, quality, samples, summary
 from quantcase.pages.view import CaseView, Options
 
 __all__ = ["Output", "generate"]
@@ -56,6 +56,7 @@ def _outputs(catalog: Catalog, options: Options) -> Iterator[Output]:
         yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
         yield Output(f"{base}/data/index.md", data.page(view))
         yield Output(f"{base}/quality/index.md", quality.page(view))
+        yield Output(f"{base}/notes/index.md", notes.page(view))
         yield Output(f"{base}/plan/index.md", plan.page(view))
         yield Output(f"{base}/log/index.md", log.page(view))
         for name in cards.variants(view):

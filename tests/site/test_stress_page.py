@@ -87,7 +87,7 @@ def test_each_variant_has_its_last_good_point_what_gave_and_the_words(page: str)
 
 
 def test_what_was_not_stressed_is_named(page: str) -> None:
-    assert html.unescape(page).count("Not stressed: bf16-fp8kv.") == 1
+    assert html.unescape(page).count("Not stressed: fp8 (prompt length), awq (prompt length), bf16-fp8kv.") == 1
 
 
 def test_every_step_is_shown_with_its_figures(page: str) -> None:

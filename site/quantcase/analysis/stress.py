@@ -33,7 +33,7 @@ class Stressed:
     """All that a bundle tells of stress."""
 
     brackets: list[Bracket]  # the baseline first, then in the study's order; within a variant in the order climbed
-    missing: list[str]  # variants of the study that were not stressed; all of them where nothing was
+    missing: list[tuple[str, Ladder | None]]  # variants without a row of that ladder; None: of neither
     unreadable: str = ""  # why the file cannot be read
 
 
@@ -48,9 +48,12 @@ def stressed(case: Case) -> Stressed:
     try:
         climbs = outcome(read_stress(case.bundle.folder))
     except (QuantcaseError, OSError) as e:
-        return Stressed([], names, unreadable=str(e))
-    brackets = []
+        return Stressed([], [(name, None) for name in names], unreadable=str(e))
+    brackets: list[Bracket] = []
+    missing: list[tuple[str, Ladder | None]] = []
     for name in names:
+        without: list[Ladder] = [ladder for ladder in LADDERS if (name, ladder) not in climbs]
+        missing += [(name, None)] if len(without) == len(LADDERS) else [(name, ladder) for ladder in without]
         for ladder in LADDERS:
             climb = climbs.get((name, ladder))
             if climb is None:
@@ -59,5 +62,4 @@ def stressed(case: Case) -> Stressed:
             held = None if base is None else base.last_good
             ahead = None if held is None or climb.last_good is None else climb.last_good.step - held.step
             brackets.append(Bracket(name, ladder, climb.last_good, climb.first_bad, climb.steps, ahead))
-    have = {b.variant for b in brackets}
-    return Stressed(brackets, [n for n in names if n not in have])
+    return Stressed(brackets, missing)

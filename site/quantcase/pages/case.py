@@ -263,7 +263,8 @@ def _methodology(view: CaseView) -> str:
         f"{info.format}. Definitions and formulas: [methodology](../../methodology.md). Every table, log and hash of "
         "this case, and how to run it again: [data](data/index.md). Each figure with its interval and source: "
         "[case.json](case.json). What was held fixed, checked, and when to roll back: [plan](plan/index.md). "
-        "Load point by load point, with deployment settings: [experiment log](log/index.md)."
+        "Load point by load point, with deployment settings: [experiment log](log/index.md). "
+        "Running notes, predictions against reality: [notes](notes/index.md)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Under stress: how far each variant was pushed, what gave first, and what the server said of it."""
+"""Under stress: how far each variant was pushed, what gave first, and what was said of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AFTER = {
 
 
 def section(view: CaseView) -> str:
-    """The stress of a case: last good point, failure mode and words per variant, and every step; or why there is none."""
+    """The stress of a case: last good point, what gave and the words of it, every step; or why there is none."""
     seen = stressed(view.case)
     if seen.unreadable:
         return none(f"The stress of this run cannot be read: {text(seen.unreadable)}.")
@@ -40,7 +40,8 @@ def section(view: CaseView) -> str:
         )
     parts = [_how(seen.brackets), _summary(view, seen.brackets)]
     if seen.missing:
-        parts.append(none(f"Not stressed: {', '.join(text(n) for n in seen.missing)}."))
+        names = [text(name) + (f" ({_LADDERS[ladder]})" if ladder else "") for name, ladder in seen.missing]
+        parts.append(none(f"Not stressed: {', '.join(names)}."))
     parts.append(f"<details><summary>Every step</summary>{_steps(seen.brackets)}</details>")
     return "\n\n".join(parts)
 
@@ -82,7 +83,7 @@ def _summary(view: CaseView, brackets: list[Bracket]) -> str:
         )
     columns = [
         Column("Variant"), Column("What was raised"), Column("Last good", True), Column("First bad", True),
-        Column("What gave"), Column("In the server&#39;s words"), Column("Afterwards"), Column("Against the baseline"),
+        Column("What gave"), Column("What was said or seen"), Column("Afterwards"), Column("Against the baseline"),
     ]  # fmt: skip
     return table("stress", columns, rows)
 
@@ -131,7 +132,7 @@ def _steps(brackets: list[Bracket]) -> str:
         ("TPOT p95 (ms)", True), ("Preemptions", True), ("KV cache, peak (%)", True), ("Result", False),
     ]  # fmt: skip
     caption = (
-        "Percentiles are of the requests that ended well; with so few they are close to the slowest one. A dash: nothing "
-        "ended well, or the engine keeps no such counter."
+        "Percentiles are of the requests that ended well; with so few they are close to the slowest one. A dash: "
+        "nothing ended well, or the engine keeps no such counter."
     )
     return table("stress-steps", [Column(n, f) for n, f in names], rows, caption)

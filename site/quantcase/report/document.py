@@ -33,6 +33,11 @@ _VERDICTS = {"recommend": "✓ recommend", "caution": "! caution", "avoid": "✗
 _PLACES = {"quality/index.md": "#quality-rules", "data/index.md": "#appendix"}
 _LINK = re.compile(r'<a [^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.S)
 _FONTS = "Liberation Sans, Arimo, Helvetica, DejaVu Sans, sans-serif"
+# Characters that show nothing and change how others are shown, above all those that turn the direction of the words
+# beside them: on a screen each text has a box of its own, on paper they are printed as the sign of a character unknown.
+_CODES = [*range(9), 11, 12, *range(14, 32), *range(127, 160), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F)]
+_CODES += range(0x2066, 0x206A)
+_UNSEEN = re.compile(f"[{''.join(re.escape(chr(c)) for c in _CODES)}]|&#(?:{'|'.join(str(c) for c in _CODES)});")
 
 
 def open_case(folder: Path) -> Case:
@@ -73,18 +78,25 @@ def html_document(view: CaseView) -> str:
     css = resources.files("quantcase").joinpath("assets")
     site_css = css.joinpath("quantcase.css").read_text("utf-8")
     colours = _light(site_css)
-    client = text(view.options.client)
-    running = f"{client} · {text(view.case.title)}" if client else text(view.case.title)
+    running = text(_short(view.case.title, 55))
+    if view.options.client:
+        running = f"{text(_short(view.options.client, 28))} · {running}"
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text(view.case.title)}</title>'
         f'<meta name="author" content="Quantcase"><meta name="keywords" content="{text(view.case.id)}">'
         f'<meta name="dcterms.created" content="{text(view.case.bundle.created().date().isoformat())}">'
         f"<style>:root {{ {' '.join(f'{k}: {v};' for k, v in colours.items())} }}</style>"
         f"<style>{css.joinpath('report.css').read_text('utf-8')}</style></head>"
-        f'<body data-bundle="{text(view.case.id)}"><header class="qc-title" data-running="{running}">'
+        f'<body data-bundle="{text(_short(view.case.id, 80))}"><header class="qc-title" data-running="{running}">'
         f"{_title(view)}</header>{_contents(tokens)}<main>{fit_tables(body)}</main></body></html>"
     )
-    return _paint(page, colours)
+    return _UNSEEN.sub("\ufffd", _paint(page, colours))
+
+
+def _short(words: str, most: int) -> str:
+    """For a page's head, which has one line."""
+    line = " ".join(words.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def _source(view: CaseView) -> str:

@@ -45,15 +45,6 @@ def test_every_command_and_option_is_documented() -> None:
 STRUCTS = (
     study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price, study.QualitySuite, Answers,
 )  # fmt: skip
-    study.Study,
-    study.EngineSpec,
-    study.Variant,
-    study.Workload,
-    study.Prompts,
-    study.Price,
-    study.QualitySuite,
-    Answers,
-)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)

@@ -69,7 +69,7 @@ class Shaky:
         preempt_above: int = 999,
         die_above: int = 999,
         stay_up: bool = False,
-        last_words: str = "I step 1\nE torch.OutOfMemoryError: CUDA out of memory at /home/alice/x\nE RuntimeError: over\n",
+        last_words: str = "I step 1\nE torch.OutOfMemoryError: CUDA out of memory at /home/alice/x\nE Error: over\n",
     ) -> None:
         self.base_url = ""
         self.model = "m"
@@ -163,9 +163,7 @@ class Shaky:
         await self._gone.wait()
         if self.log != Path():
             with self.log.open("a") as f:
-                f.write(
-                    "I step 1\nE torch.OutOfMemoryError: CUDA out of memory at /home/alice/x\nE RuntimeError: over\n"
-                )
+                f.write(self._last_words)
         await site.stop()
         for transport in self._open:
             assert isinstance(transport, asyncio.Transport)

@@ -21,14 +21,13 @@ __all__ = ["report"]
 @click.option("--force", is_flag=True, help="Write over FILE when it is there.")
 def report(bundle: Path, out: Path, client: str, force: bool) -> None:
     """Write one case as a PDF report."""
-    bundle = bundle.resolve()
-    if out.resolve().is_relative_to(bundle):
+    if out.resolve().is_relative_to(bundle.resolve()):
         raise QuantcaseError(
             f"{out} lies inside the bundle", fix="write it elsewhere: a bundle keeps only its own files"
         )
     if out.exists() and not force:
         raise QuantcaseError(f"{out} is there already", fix="give another name, or --force to write over it")
-    made = pdf(html_document(CaseView(open_case(bundle), Options(client=client))))
+    made = pdf(html_document(CaseView(open_case(bundle if bundle.name else bundle.resolve()), Options(client=client))))
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside it first: a report that is cut off by a full disk leaves no half of one.
     part = out.with_name(out.name + ".tmp")

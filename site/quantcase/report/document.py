@@ -177,6 +177,8 @@ def _appendix(view: CaseView) -> str:
         "names without a link stand on the site made from the same bundle.",
         table("report-bundle", [Column("What"), Column("Value")], rows),
     ]
+    # Where the bundle lies on this machine is nobody's business.
+    page["What check says"] = page["What check says"].replace(text(case.bundle.folder), text(case.id))
     shown = {name: page[name] for name in ("What check says", "Files", "Do it again")}
     shown["Environment"] = _environment(case)
     return "\n\n".join([*parts, *(f"### {name}\n\n{words}" for name, words in shown.items())])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from quantcase.text import text
+
 __all__ = ["fit", "fit_tables"]
 
 _TABLE = re.compile(r'<div class="qc-table" id="([^"]*)">(<table>.*?</table>)</div>', re.S)
@@ -19,6 +21,7 @@ _TAG = re.compile(r"(<[^>]*>)")
 _WHOLE = re.compile(r'<span class="qc-(?:delta|check|verdict|grade|change)"[^>]*>(.*?)</span>', re.S)
 _SMALL = re.compile(r"<small>(.*?)</small>", re.S)
 _WORD = re.compile(r"(?:&#?\w+;|[^\s&<>])+")
+_MOST = 500  # characters of a cell
 _LONGEST = 16  # characters of a word that is kept whole
 
 _UPRIGHT_PT, _TURNED_PT = 500.0, 747.0  # A4 less the margins of report.css
@@ -68,9 +71,15 @@ def _widest(cell: str) -> int:
 
 
 def _soften(cell: re.Match[str]) -> str:
-    """Long words of a cell may break anywhere; tags are left alone."""
+    """Long words of a cell may break anywhere, very long ones are cut; tags are left alone."""
 
     def word(m: re.Match[str]) -> str:
         return f'<span class="qc-long">{m[0]}</span>' if len(html.unescape(m[0])) > _LONGEST else m[0]
 
-    return "".join(p if p.startswith("<") else _WORD.sub(word, p) for p in _TAG.split(cell[0]))
+    return "".join(p if p.startswith("<") else _WORD.sub(word, _cut(p)) for p in _TAG.split(cell[0]))
+
+
+def _cut(piece: str) -> str:
+    """A row must fit on a page: what an engine said at length is cut, and the cell says so."""
+    words = html.unescape(piece)
+    return piece if len(words) <= _MOST else f"{text(words[:_MOST])}… (cut: {len(words):,} characters in the bundle)"

@@ -17,7 +17,7 @@ $(VENV)/.base: pyproject.toml requirements.lock
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(INSTALL) -e '.[site,cpu,dev]'
+	$(INSTALL) -e '.[site,cpu,report,dev]'
 	touch $@
 
 demo: $(VENV)/.base  ## measure a small model on this CPU, build the site, say where to look
@@ -43,6 +43,7 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh
+	sh tools/ensure_pango.sh
 	$(BIN)/python -m pytest -m "not engines"
 
 test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
@@ -54,7 +55,7 @@ bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 ins
 	$(BIN)/python -m benchmarks.run
 
 lock:  ## renew requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra dev --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --extra dev --no-annotate --no-header \
 	  --no-emit-index-url -o requirements.lock pyproject.toml
 
 clean:  ## remove what was built

@@ -112,6 +112,7 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly, resumable, by then.")
 @click.option("--max-usd", type=click.FloatRange(min=0, min_open=True), help="The same, by the price per hour.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that send, when one is the limit.")
+@click.option("--stress", is_flag=True, help="Last of all push each variant until it breaks; write down how.")
 @click.option("--quality-items", type=click.IntRange(1), help="Items of each suite that makes or cuts its own.")
 @click.option("--no-quality", is_flag=True, help="Speed only: leave the study's quality suites out.")
 @click.option("--predict", is_flag=True, help="Ask for your predictions first; the notes page judges them.")
@@ -132,6 +133,7 @@ def run(
     max_minutes: float | None,
     max_usd: float | None,
     workers: int,
+    stress: bool,
     quality_items: int | None,
     no_quality: bool,
     predict: bool,
@@ -182,6 +184,7 @@ def run(
         max_usd=max_usd,
         until_precise=precise,
         workers=workers,
+        stress=stress,
         allow_other_gpu=allow_other_gpu,
         api_key=os.environ.get("QUANTCASE_API_KEY") or None,
     )

@@ -12,12 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from collector.after import After
 from collector.budget import Budget, OutOfBudget
 from collector.bundle import manifest as manifests
 from collector.bundle.schema import Environment, Status, VariantRow, rounded
@@ -42,7 +42,6 @@ from collector.probes.redact import redact, redact_argv
 from collector.probes.sampler import Sampler
 from collector.progress import View
 from collector.quality import suites
-from collector.quality.judge import Judge, passes_due, passes_wanted
 from collector.study import Study, Variant
 from collector.visit import Pace, Visit
 
@@ -76,6 +75,7 @@ class Run:
         only: variants that this invocation measures; empty means all.
         port: fixed port of the engine; 0 takes a free one.
         max_minutes, max_usd: stop cleanly, resumable, when the next repeat may not fit.
+        stress: push every variant until it breaks, when all else of it is measured.
         until_precise: go on until every ratio to the baseline is known to this share, e.g. 0.03.
         workers: processes that send together.
     """
@@ -93,6 +93,7 @@ class Run:
         max_usd: float | None = None,
         until_precise: float | None = None,
         workers: int = 1,
+        stress: bool = False,
         allow_other_gpu: bool = False,
         api_key: str | None = None,
     ) -> None:
@@ -106,6 +107,7 @@ class Run:
         self._max_usd = max_usd
         self._until_precise = until_precise
         self._workers = workers
+        self._stress = stress
         self._load_workers: Workers | None = None
         self._pace = Pace()
         self._allow_other_gpu = allow_other_gpu
@@ -115,7 +117,6 @@ class Run:
         self._warned: set[str] = set()
         self._log_tail: list[str] = []
         self._longest_start_s = 0.0
-        self._longest_judge_s = 0.0
 
     async def execute(self, console: Console) -> Outcome:
         """Measure everything that is not done yet, with progress on `console`.
@@ -143,8 +144,9 @@ class Run:
         try:
             with View(console, planned, len(self._writer.cells)) as view:
                 self._view = view
+                self._after = self._afterwards(view)
                 view.say(f"bundle {self._writer.folder}")
-                if self.study.quality and not self._passes():
+                if self.study.quality and not self._after.passes():
                     why = "a replay's text is nobody's answer" if engine.grade == "simulated" else "dummy weights"
                     view.say(f"quality is not measured: {why}")
                 async with contextlib.AsyncExitStack() as stack:
@@ -163,6 +165,13 @@ class Run:
             self._note_end(ended_by)
             self._writer.close(status)
         return Outcome(self._writer.folder, status, self._failed, self._log_tail, ended_by)
+
+    def _afterwards(self, view: View) -> After:
+        enough = _everywhere(self.study.starts * self.study.repeats)
+        return After(
+            study=self.study, writer=self._writer, view=view, budget=self._budget, stress=self._stress,
+            api_key=self._api_key, cells_left=lambda name: self._open(name, enough), calibration=self._calibration,
+        )  # fmt: skip
 
     # -- the bundle ----------------------------------------------------------------------------------------------
 
@@ -206,7 +215,8 @@ class Run:
         missing = [
             v.name
             for v in self.study.variants
-            if v.name not in ended and (self._open(v.name, enough) or self._unjudged(v.name, 99))
+            if v.name not in ended
+            and (self._open(v.name, enough) or self._after.unjudged(v.name) or self._after.unstressed(v.name))
         ]
         return "interrupted" if missing else "complete"
 
@@ -220,15 +230,17 @@ class Run:
         for number in range(1, self.study.starts + 1):
             await self._round(engine, work, number, _everywhere(number * self.study.repeats))
         enough = _everywhere(self.study.starts * self.study.repeats)
-        for number in range(self.study.starts + 1, self._passes() + 1):  # the baseline's second pass: another start
+        for number in range(
+            self.study.starts + 1, self._after.passes() + 1
+        ):  # the baseline's second pass: another start
+            await self._round(engine, work, number, enough)
+        # A server that broke on one ladder is started anew for the other: by then only these starts are left.
+        last = max(self.study.starts, self._after.passes())
+        for number in range(last + 1, last + 3) if self._stress else ():
             await self._round(engine, work, number, enough)
         if self._until_precise is None:
             return "all that was planned is measured"
         return await self._extra_rounds(engine, work, self._until_precise)
-
-    def _passes(self) -> int:
-        grade = self._writer.manifest.quantcase.grade
-        return max(passes_wanted(self.study, v.name, grade=grade) for v in self.study.variants)
 
     async def _extra_rounds(self, engine: Engine, work: Path, target: float) -> str:
         """Go on with what is not known well enough: those variants and the baseline, those cells."""
@@ -256,7 +268,11 @@ class Run:
         for name in order(self.study, number):
             if (self._only and name not in self._only) or self._ended(name):
                 continue
-            if not self._open(name, wanted) and not self._unjudged(name, number):
+            if (
+                not self._open(name, wanted)
+                and not self._after.unjudged(name, number)
+                and not self._after.stress_due(name)
+            ):
                 continue
             self._budget.keep(self._longest_start_s)
             variant = self.study.variant(name)
@@ -287,7 +303,7 @@ class Run:
         """One life of the server: its row is in variants.csv whatever happens to it."""
         row = first_row(variant, start, engine.name)
         log_path = work / f"{variant.name}-{start}.log"
-        row.vram_idle_mib = self._used_mib()
+        row.vram_idle_mib, peak = self._used_mib(), None
         self._view.now(f"{variant.name}: starting {engine.name}")
         server: Server | None = None
         try:
@@ -300,6 +316,8 @@ class Run:
                     self._describe(row, server, variant)
                     self._writer.set_variant(rounded(row))
                     await self._measure(server, variant, row, start, wanted)
+                    peak = sampler.peak_mib if sampler else None  # what the stress takes is no part of it
+                    await self._after.push(server, variant.name, start, log_path)
                 except StartFailed as e:
                     row.exit_state = e.exit_state  # type: ignore[assignment]
                     row.argv = json.dumps(redact_argv(e.argv))
@@ -315,7 +333,7 @@ class Run:
                         self._describe(row, server, variant)
                         await asyncio.shield(server.stop())
         finally:
-            row.vram_peak_mib = sampler.peak_mib if sampler else None
+            row.vram_peak_mib = peak or (sampler.peak_mib if sampler else None)
             self._writer.set_variant(rounded(row))
             if log_path.is_file():
                 self._writer.add_log(variant.name, start, redact(log_path.read_text("utf-8", "replace")) + "\n")
@@ -346,6 +364,9 @@ class Run:
 
     def _note_failure(self, row: VariantRow, e: QuantcaseError, tail: list[str]) -> None:
         row.error = redact(e.problem)
+        if self._after.stress_due(row.variant):  # all else of it is measured: for the stress alone a run does not fail
+            self._view.say(f"{row.variant} was not stressed ({row.exit_state}): {redact(str(e))}")
+            return
         self._failed[row.variant] = redact(str(e))
         self._log_tail = [redact(line) for line in tail]
         self._view.say(f"{row.variant} failed ({row.exit_state}): {redact(str(e))}")
@@ -393,26 +414,7 @@ class Run:
                 zero=self._zero, wanted=wanted,
             )  # fmt: skip
             await visit.measure()
-        await self._judge(server, variant.name, start, extra)
-
-    async def _judge(self, server: Server, variant: str, start: int, extra: dict[str, Any] | None) -> None:
-        """One pass of the quality suites, after the speed, on the same server."""
-        due = passes_due(self.study, self._writer, variant, grade=self._writer.manifest.quantcase.grade)
-        if not due:
-            return
-        self._budget.keep(self._longest_judge_s)
-        began = time.monotonic()
-        judge = Judge(
-            study=self.study, variant=variant, start=start, number=due[0], server=server, writer=self._writer,
-            view=self._view, extra_body=extra, api_key=self._api_key,
-        )  # fmt: skip
-        await judge.judge()
-        self._longest_judge_s = max(self._longest_judge_s, time.monotonic() - began)
-
-    def _unjudged(self, variant: str, upto: int) -> bool:
-        """Whether passes up to that number are still to be made."""
-        grade = self._writer.manifest.quantcase.grade
-        return any(n <= upto for n in passes_due(self.study, self._writer, variant, grade=grade))
+        await self._after.judge(server, variant.name, start)
 
     async def _calibration(self, client: Client) -> Calibration:
         """Taken once a bundle, so that every variant and every resumed run gets the same prompts."""

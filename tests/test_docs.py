@@ -32,7 +32,7 @@ def commands() -> dict[str, click.Command]:
 def test_every_command_and_option_is_documented() -> None:
     words = (DOCS / "guide" / "commands.md").read_text()
     assert set(commands()) == {
-        "run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal", "site", "publish-cards",
+        "run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal", "site", "publish-cards", "report",
     }  # fmt: skip
     for name, command in commands().items():
         assert f"collect {name}" in words
@@ -43,8 +43,15 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 STRUCTS = (
-    study.Study, study.EngineSpec, study.Variant, study.Workload, study.Prompts, study.Price, study.QualitySuite, Answers,
-)  # fmt: skip
+    study.Study,
+    study.EngineSpec,
+    study.Variant,
+    study.Workload,
+    study.Prompts,
+    study.Price,
+    study.QualitySuite,
+    Answers,
+)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)

@@ -37,6 +37,7 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
         "collect = collector.cli:main",
         "quantcase = quantcase.plugin:QuantcasePlugin",
         "site = quantcase.commands:site",
+        "report = quantcase.report.command:report",
         "publish-cards = quantcase.publish_cards:publish_cards",
     ):
         assert line in text

@@ -21,6 +21,7 @@ from collector.bundle.marks import MARKS
 from collector.bundle.predictions import PREDICTIONS, read_predictions
 from collector.bundle.read import Bundle, open_bundle
 from collector.bundle.schema import TABLES, CellRow, RequestRow, columns
+from collector.bundle.stress import STRESS, problems, read_stress
 from collector.errors import QuantcaseError
 from collector.study import Load, Study
 
@@ -110,6 +111,8 @@ def _contents(bundle: Bundle) -> Iterator[Fault]:
     if expected and expected.answers.variant not in {v.name for v in study.variants}:
         yield Fault("error", PREDICTIONS, f"variant {expected.answers.variant} is not in study.toml")
     yield from _answers(bundle, study)
+    for where, problem in problems(read_stress(bundle.folder), {v.name for v in study.variants}):
+        yield Fault("error", f"{STRESS}: {where}", problem)
     for name in TABLES:
         if bundle.table_path(name) is None:
             yield Fault("error", TABLES[name].path, "is missing", "copy the bundle again")

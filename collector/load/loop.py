@@ -56,8 +56,7 @@ async def run_closed_loop(
     Raises:
         OSError: the server takes no connections at all.
     """
-    for connection in connections:
-        await connection.open()
+    await _open_all(connections)
     _settle()
     ready()
     report = LoopReport()
@@ -97,8 +96,7 @@ async def run_open_loop(
     """
     mine = list(range(len(requests)) if numbers is None else numbers)
     connections = [connect() for _ in range(min(_SPARE, len(mine)))]
-    for connection in connections:
-        await connection.open()
+    await _open_all(connections)
     free = list(connections)
     report = LoopReport()
     _settle()
@@ -135,6 +133,17 @@ async def _until(at: float) -> None:
     """Sleep until then and not a moment less: a loop's timers may ring a millisecond early."""
     while (wait := at - time.monotonic()) > 0:  # noqa: ASYNC110 - a time is no event
         await asyncio.sleep(wait)
+
+
+async def _open_all(connections: Sequence[AnyConnection]) -> None:
+    """Open them all, or close those that were opened already."""
+    try:
+        for connection in connections:
+            await connection.open()
+    except BaseException:
+        for connection in connections:
+            connection.close()
+        raise
 
 
 def _settle() -> None:

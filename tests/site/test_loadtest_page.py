@@ -64,7 +64,7 @@ def cells(page: str, name: str = "loadtest") -> list[list[str]]:
 
 
 def test_without_a_load_test_there_is_a_sentence(folder: Path) -> None:
-    assert shown(folder) == '<p class="qc-none">No load test with Locust was run for this case.</p>'
+    assert shown(folder) == '<p class="qc-none">No Locust load test was run for this bundle.</p>'
 
 
 def test_the_table_is_the_seeds_and_its_cells_are_locusts(folder: Path) -> None:
@@ -145,6 +145,19 @@ def test_the_servers_limit_is_read_off_its_command_line(argv: list[str], limit: 
 def test_errors_of_all_steps_are_one_line_each(folder: Path) -> None:
     add(folder, "bf16", {10: (400, 2, 1, 1, 1, 8.0), 20: (500, 3, 5, 6, 7, 8.0)})
     case = case_of(folder)
-    (error,) = errors(load_tests(case))
+    tests, faults = load_tests(case)
+    assert faults == []
+    (error,) = errors(tests)
     assert (error.variant, error.error, error.count) == ("bf16", "HTTP 500", 5)
-    assert [row.failures for row in rows(case, load_tests(case))] == [2, 3]
+    assert [row.failures for row in rows(case, tests)] == [2, 3]
+
+
+def test_a_torn_file_is_told_and_costs_the_others_nothing(folder: Path) -> None:
+    add(folder, "bf16", STEPS)
+    add(folder, "fp8", STEPS)
+    (folder / "loadtest_fp8_stats.csv").write_text("<script>,\n")
+    page = shown(folder)
+    assert "A load test cannot be read: loadtest_fp8_stats.csv has no column" in html.unescape(page)
+    assert {row[0] for row in cells(page)} == {"bf16"}
+    (folder / "loadtest_bf16_history.csv").unlink()
+    assert "table-loadtest" not in shown(folder)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from collector.bundle.loadtest import LoadTest, read
+from collector.bundle.read import QuantcaseError
 from quantcase.analysis.points import LEAST
 from quantcase.catalog import Case
 
@@ -60,10 +61,20 @@ class Summary:
     requests: int
 
 
-def load_tests(case: Case) -> list[LoadTest]:
-    """The load tests of a case, the baseline first, then in the study's order."""
+def load_tests(case: Case) -> tuple[list[LoadTest], list[str]]:
+    """(the load tests of a case, the baseline first, then in the study's order; what is wrong with those that cannot be
+    read). One torn file must not cost the other variants their rows.
+    """
     names = sorted((v.name for v in case.study.variants), key=lambda n: n != case.baseline)
-    return [found for name in names if (found := read(case.bundle.folder, name)) is not None]
+    found, faults = [], []
+    for name in names:
+        try:
+            test = read(case.bundle.folder, name)
+        except QuantcaseError as e:
+            faults.append(e.problem)
+        else:
+            found += [test] if test is not None else []
+    return found, faults
 
 
 def summary(tests: Sequence[LoadTest]) -> Summary:

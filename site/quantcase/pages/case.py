@@ -11,7 +11,7 @@ from quantcase.analysis.points import pick
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
-from quantcase.pages import cards, cost, load, quality, summary, trust
+from quantcase.pages import cards, cost, load, quality, stress, summary, trust
 from quantcase.pages.findings import (
     headline,
     leaders,
@@ -41,7 +41,7 @@ def page(view: CaseView) -> str:
         batch=load.section(view, batch=True),
         quality=quality.section(view),
         cost=cost.section(view),
-        recommendations=_recommendations(view),
+        recommendations=_recommendations(view) + "\n\n### Under stress\n\n" + stress.section(view),
         methodology=_methodology(view) + ("" if _published(view) else "\n\n" + trust.section(view)),
         next_steps=_next_steps(case),
         learned=_learned(view),

@@ -39,7 +39,7 @@ def page(view: CaseView) -> str:
 
 def _check(view: CaseView) -> str:
     if not view.case.faults:
-        return "<p>`collect check` found the bundle whole, unchanged, and true to its own definitions.</p>"
+        return "<p><code>collect check</code> found the bundle whole, unchanged, and true to its own definitions.</p>"
     return "<ul>" + "".join(f"<li>{text(fault)}</li>" for fault in view.case.faults) + "</ul>"
 
 

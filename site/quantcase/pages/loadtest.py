@@ -30,15 +30,16 @@ _CAPTION = (
 
 def section(view: CaseView) -> str:
     """Configuration, table, chart and what failed; a sentence where no load test was run."""
-    tests = load_tests(view.case)
+    tests, faults = load_tests(view.case)
+    torn = [none(f"A load test cannot be read: {text(fault)}.") for fault in faults]
     if not tests:
-        return none("No load test with Locust was run for this case.")
+        return "\n\n".join(torn) or none("No Locust load test was run for this bundle.")
     found, whole = rows(view.case, tests), summary(tests)
     parts = [
         f"**Locust**, {_span(*whole.users)} users in {_steps(whole.steps)}, about {_minutes(*whole.minutes)} a "
         "variant. Each user sends a chat completion, waits for the whole answer (not streamed), and sends the next at "
         "once; prompts are seeded, none is asked twice. One test a variant and no times of single requests: the "
-        "figures have no intervals, so variants are compared at fixed loads instead, under Chat and Batch.",
+        "figures have no intervals, so it is at fixed loads that variants are compared.",
         table("loadtest", _COLUMNS, [_cells(row) for row in found], _CAPTION),
     ]
     points = frame(found)
@@ -53,7 +54,7 @@ def section(view: CaseView) -> str:
         parts.append("### Failed requests\n\n" + table("loadtest-failures", columns, cells))
     else:
         parts.append(f"None of {whole.requests:,} requests failed.")
-    return "\n\n".join(parts)
+    return "\n\n".join([*torn, *parts])
 
 
 def _span(low: int, high: int) -> str:

@@ -74,10 +74,7 @@ def _overview(view: CaseView) -> str:
         ["CUDA", text(gpu.get("cuda") or "not recorded")],
         ["Driver", text(gpu.get("driver") or "not recorded")],
         [f"{_ENGINES.get(case.study.engine.name, text(case.study.engine.name))} version", text(versions)],
-        [
-            "Repeats of a load point",
-            f"{case.study.repeats} a server start, {case.study.starts} server start{'s' if case.study.starts > 1 else ''} planned",
-        ],
+        ["Repeats of a load point", f"{case.study.repeats} a server start, over {case.study.starts} of them"],
     ]
     return table("overview", [Column("What"), Column("Value")], rows)
 

@@ -1,4 +1,4 @@
-"""What follows the load points on a server that still runs: the quality pass, then the stress, which may end it."""
+"""What follows the load points on a server that still runs: load test, quality pass, and the stress that may end it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collector.engines.base import Server
 from collector.errors import QuantcaseError
 from collector.load.measure import Client
 from collector.load.prompts import Calibration, PromptMaker
+from collector.loadtest import once as load_test
 from collector.probes.redact import redact
 from collector.progress import View
 from collector.quality.judge import Judge, passes_due, passes_wanted
@@ -61,8 +62,10 @@ class After:
         return max(passes_wanted(self._study, v.name, grade=self._grade) for v in self._study.variants)
 
     def unjudged(self, variant: str, upto: int = _ALL) -> bool:
-        """Whether passes up to that number are still to be made."""
-        return any(n <= upto for n in passes_due(self._study, self._writer, variant, grade=self._grade))
+        """Whether the load test, or passes up to that number, are still to be made."""
+        return load_test.due(self._study.loadtest, self._writer, variant) or any(
+            n <= upto for n in passes_due(self._study, self._writer, variant, grade=self._grade)
+        )
 
     def unstressed(self, variant: str) -> bool:
         """Whether a ladder of the stress is still without an end. A replay breaks at nothing that is real."""
@@ -73,6 +76,15 @@ class After:
     def stress_due(self, variant: str) -> bool:
         """Whether the stress is what comes next: last, because it may end the server."""
         return self.unstressed(variant) and not self._cells_left(variant) and not self.unjudged(variant)
+
+    async def load_test(self, server: Server, variant: str, client: Client) -> None:
+        """The load test with Locust, where the study asks for one and the variant has none yet."""
+        if (asked := self._study.loadtest) is not None:
+            words = (await self._calibration(client)).words(asked.input_tokens)
+            await load_test.once(
+                asked, server, variant, words=words, writer=self._writer, budget=self._budget, view=self._view,
+                extra_body=client.extra_body, api_key=self._api_key,
+            )  # fmt: skip
 
     async def judge(self, server: Server, variant: str, start: int) -> None:
         """One pass of the quality suites, on the server that was measured."""

@@ -34,6 +34,7 @@ from collector.load.measure import Client, calibrate
 from collector.load.prompts import Calibration, PromptMaker
 from collector.load.schedule import next_load, probes, settled
 from collector.load.workers import Workers
+from collector.loadtest import once as load_test
 from collector.prepare import check_gpu, priced
 from collector.probes.environment import capture
 from collector.probes.metrics import MetricsScraper
@@ -131,6 +132,7 @@ class Run:
         engine = registry.engine(self.study.engine.name)
         engine.check(self.study)
         suites.check(self.study)
+        load_test.check(self.study.loadtest, engine.grade)
         if self._resume is None:
             self.study = priced(self.study, self.profile)
         self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price)
@@ -230,9 +232,8 @@ class Run:
         for number in range(1, self.study.starts + 1):
             await self._round(engine, work, number, _everywhere(number * self.study.repeats))
         enough = _everywhere(self.study.starts * self.study.repeats)
-        for number in range(
-            self.study.starts + 1, self._after.passes() + 1
-        ):  # the baseline's second pass: another start
+        # The baseline's second pass: another start.
+        for number in range(self.study.starts + 1, self._after.passes() + 1):
             await self._round(engine, work, number, enough)
         # A server that broke on one ladder is started anew for the other: by then only these starts are left.
         last = max(self.study.starts, self._after.passes())
@@ -268,11 +269,7 @@ class Run:
         for name in order(self.study, number):
             if (self._only and name not in self._only) or self._ended(name):
                 continue
-            if (
-                not self._open(name, wanted)
-                and not self._after.unjudged(name, number)
-                and not self._after.stress_due(name)
-            ):
+            if not (self._open(name, wanted) or self._after.unjudged(name, number) or self._after.stress_due(name)):
                 continue
             self._budget.keep(self._longest_start_s)
             variant = self.study.variant(name)
@@ -414,6 +411,7 @@ class Run:
                 zero=self._zero, wanted=wanted,
             )  # fmt: skip
             await visit.measure()
+            await self._after.load_test(server, variant.name, client)
         await self._after.judge(server, variant.name, start)
 
     async def _calibration(self, client: Client) -> Calibration:

@@ -19,10 +19,12 @@ from msgspec import Meta, Struct, field
 
 from collector.bundle.predictions import Answers
 from collector.errors import UsageFault
+from collector.loadtest.settings import LoadTest
 
 __all__ = [
     "EngineSpec",
     "Load",
+    "LoadTest",
     "Price",
     "Prompts",
     "QualitySuite",
@@ -216,6 +218,7 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: int = 1
     prompts: Prompts = field(default_factory=Prompts)
     quality: list[QualitySuite] = field(default_factory=list)
+    loadtest: LoadTest | None = None  # with Locust, once a variant, before the quality suites
     price: Price | None = None
     predictions: Answers | None = None  # what is expected, before anything is measured
     question: str = "Should we quantize this model?"
@@ -365,6 +368,11 @@ def _consistent(study: Study, where: str) -> None:
                 f"context_tokens is {study.context_tokens}",
                 fix="raise context_tokens or shorten the workload",
             )
+    if study.loadtest is not None:
+        study.loadtest.steps()  # refuses steps that go down
+        if (needed := study.loadtest.input_tokens + study.loadtest.output_tokens) > study.context_tokens:
+            problem = f"{where}: [loadtest] needs {needed} tokens, context_tokens is {study.context_tokens}"
+            raise UsageFault(problem, fix="raise context_tokens or shorten it")
     for suite in study.quality:
         _suite(suite, f"{where}: quality suite {suite.title}")
     if study.engine.name == "endpoint" and len(study.variants) > 1 and not study.engine.url:

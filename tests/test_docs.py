@@ -51,6 +51,7 @@ STRUCTS = (
     study.Price,
     study.QualitySuite,
     Answers,
+    study.LoadTest,
 )
 
 

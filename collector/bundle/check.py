@@ -14,8 +14,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from collector.bundle import loadtest, metrics
 from collector.bundle import manifest as manifests
-from collector.bundle import metrics
 from collector.bundle.answers import LikelihoodRow, QualityRow
 from collector.bundle.marks import MARKS
 from collector.bundle.predictions import PREDICTIONS, read_predictions
@@ -111,6 +111,8 @@ def _contents(bundle: Bundle) -> Iterator[Fault]:
     if expected and expected.answers.variant not in {v.name for v in study.variants}:
         yield Fault("error", PREDICTIONS, f"variant {expected.answers.variant} is not in study.toml")
     yield from _answers(bundle, study)
+    for variant in study.variants:
+        loadtest.read(bundle.folder, variant.name)  # raises what is wrong with it
     for where, problem in problems(read_stress(bundle.folder), {v.name for v in study.variants}):
         yield Fault("error", f"{STRESS}: {where}", problem)
     for name in TABLES:

@@ -16,7 +16,7 @@ from collector.bundle.read import open_bundle
 from collector.study import loads
 from quantcase.analysis.scaling import capacity
 from quantcase.catalog import load
-from quantcase.pages.log import loadtest_section, page
+from quantcase.pages.log import page
 from quantcase.pages.view import CaseView, Options
 from tests.makers import STUDY, make_bundle
 
@@ -211,8 +211,6 @@ def test_a_replay_chooses_nothing(tmp_path: Path) -> None:
     assert "table-scaling" not in made
 
 
-def test_no_load_test_is_a_sentence_and_files_are_named(tmp_path: Path) -> None:
+def test_no_load_test_is_a_sentence(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path, only=("bf16",))
-    assert "No Locust load test was run for this bundle." in loadtest_section(view_of(folder))
-    (folder / "loadtest_stats.csv").write_text("Type,Name\n")
-    assert "loadtest_stats.csv" in words(loadtest_section(view_of(folder)))
+    assert "No Locust load test was run for this bundle." in page(view_of(folder))

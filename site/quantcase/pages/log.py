@@ -9,13 +9,13 @@ from quantcase.analysis.experiments import Experiment, Row
 from quantcase.analysis.points import THROUGHPUT
 from quantcase.analysis.quality import Quality
 from quantcase.html import Column, change, delta, figure, none, table
-from quantcase.pages import log_findings
+from quantcase.pages import loadtest, log_findings
 from quantcase.pages.data import downloads
 from quantcase.pages.log_findings import bullets
 from quantcase.pages.view import CaseView, render
 from quantcase.text import load_words, number, signed_percent, span, text
 
-__all__ = ["loadtest_section", "page"]
+__all__ = ["page"]
 
 _STATUS = {
     "pending": "○ pending", "in progress": "… in progress", "complete": "✓ complete", "failed": "✗ failed",
@@ -43,21 +43,13 @@ def page(view: CaseView) -> str:
         overview=_overview(view),
         matrix=_matrix(view, states),
         experiments=[_experiment(view, e, [r for r in rows if r.variant == e.variant]) for e in states],
-        loadtest=loadtest_section(view),
+        loadtest=loadtest.section(view),
         **log_findings.sections(view, rows),
         worked=_worked(view),
         challenges=_challenges(view, states),
         next_steps=bullets([text(s) for s in case.study.next_steps], "The study names no next steps."),
         appendix=_appendix(view),
     )
-
-
-def loadtest_section(view: CaseView) -> str:
-    """The user-level load test, or the sentence that there was none."""
-    files = sorted(p.name for p in view.case.bundle.folder.glob("loadtest_*.csv"))
-    if not files:
-        return none("No Locust load test was run for this bundle.")
-    return "Locust&#39;s own files in this bundle: " + ", ".join(text(f) for f in files) + "."
 
 
 def _overview(view: CaseView) -> str:

@@ -91,9 +91,11 @@ def _usual(exchange: Exchange) -> list[tuple[float, bytes]] | None:
     for part in data[complete:-7].split(b"\n\n")[:-1]:
         complete += len(part) + 2
         at = part.find(b"data: ")
+        if at < 0:  # blank lines, comments
+            return None
         lead = part[:at]
         if lead not in leads:
-            if at < 0 or not _LEAD.fullmatch(lead):
+            if not _LEAD.fullmatch(lead):
                 return None
             leads.add(lead)
         payload = part[at + 6 :]

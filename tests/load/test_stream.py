@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.load import stream
@@ -154,6 +154,8 @@ EVENTS = st.one_of(
 )  # fmt: skip
 
 
+@settings(max_examples=300, deadline=None)
+@example(events=[chunk(""), b"\n\n"], joins=[], cuts=[], tail=DONE)
 @given(
     events=st.lists(EVENTS, max_size=12), joins=st.lists(st.integers(1, 3), max_size=12),
     cuts=st.lists(st.integers(0, 2000), max_size=8), tail=st.sampled_from([DONE, b"", usage(1, 2) + DONE]),

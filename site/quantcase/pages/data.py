@@ -28,6 +28,7 @@ def page(view: CaseView) -> str:
     return render(
         "data.md.j2",
         title=text(case.title),
+        trail=view.trail("data"),
         banners=view.banners(),
         check=_check(view),
         files=_files(view),

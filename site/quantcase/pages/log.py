@@ -39,6 +39,7 @@ def page(view: CaseView) -> str:
     return render(
         "log.md.j2",
         title=text(case.title),
+        trail=view.trail("log"),
         banners=view.banners(),
         overview=_overview(view),
         matrix=_matrix(view, states),

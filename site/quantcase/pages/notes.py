@@ -31,6 +31,7 @@ def page(view: CaseView) -> str:
     return render(
         "notes.md.j2",
         title=text(view.case.title),
+        trail=view.trail("notes"),
         banners=view.banners(),
         models=_models(view),
         vram=_vram(view),

@@ -59,6 +59,7 @@ def page(view: CaseView) -> str:
     return render(
         "plan.md.j2",
         title=text(view.case.title),
+        trail=view.trail("plan"),
         banners=view.banners(),
         configurations=_configurations(view, forms),
         fixed=_fixed(view),

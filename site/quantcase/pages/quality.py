@@ -59,6 +59,7 @@ def page(view: CaseView) -> str:
     return render(
         "quality.md.j2",
         title=text(view.case.title),
+        trail=view.trail("quality"),
         banners=view.banners(),
         summary=_verdict_table(view) if view.quality else none(sentence(view)),
         control=_control_words(view) if view.quality else none("There is nothing to compare."),

@@ -34,6 +34,11 @@ class Options:
     confidential: bool = False
 
 
+_BELOW = {
+    "quality": "Quality", "notes": "Notes", "plan": "Plan", "log": "Experiment log", "data": "Data",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class CaseView:
     """One case with its analysis."""
@@ -110,6 +115,11 @@ class CaseView:
         """One comparison with the baseline; None when either side was not measured."""
         key = (variant, workload, load, metric)
         return next((c for c in self.comparisons if (c.variant, c.workload, c.load, c.metric) == key), None)
+
+    def trail(self, here: str) -> str:
+        """The way back to the case and across to its other pages, for a page one level below the case."""
+        links = [f"**{title}**" if name == here else f"[{title}](../{name}/index.md)" for name, title in _BELOW.items()]
+        return " · ".join(["[Case study](../index.md)", *links])
 
     def banners(self) -> str:
         """What must be known before any number is believed."""

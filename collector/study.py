@@ -177,6 +177,7 @@ class QualitySuite(Struct, kw_only=True, forbid_unknown_fields=True):
     """One suite of prompts that judges answers. What a kind does not use is left as it is."""
 
     kind: Literal["sanity", "exact", "labels", "likelihood", "long-context", "lm-eval", "file"]
+    api: Literal["chat", "completions"] = "chat"  # completions: for base models, which have no chat template
     name: Slug | None = None  # what it is called in the bundle; the kind where none is given
     items: Annotated[int, Meta(ge=1)] | None = None  # exact 1000, labels 500, likelihood 64, long-context 50 a length
     file: str = ""  # labels: CSV or JSONL; file: JSONL with prompts; likelihood: JSONL with texts; lm-eval: a folder

@@ -21,6 +21,7 @@ __all__ = ["Asker", "Reply"]
 _PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 _MOST_BYTES = 64 << 20
 _TOP = 5
+_STOP = ["\n\n", "\nuser:"]  # a base model goes on after its answer; a chat model ends its turn
 _ERROR_CHARS = 200
 
 
@@ -87,7 +88,7 @@ class Asker:
         if api == "chat":
             body["messages"] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         else:
-            body["prompt"] = prompt
+            body |= {"prompt": prompt, "stop": _STOP}
         wants = tokens and self._gives_tokens and api == "chat"
         if wants:
             body |= {"logprobs": True, "top_logprobs": _TOP}

@@ -41,7 +41,7 @@ async def answers(
     with tempfile.TemporaryDirectory(prefix="quantcase-lm-eval-") as work:
         out = Path(work) / "out"
         argv = lm_eval.command(
-            _executable(), base_url=server.base_url, model=server.model, api="chat", tasks=suite.tasks, output=out,
+            _executable(), base_url=server.base_url, model=server.model, api=suite.api, tasks=suite.tasks, output=out,
             limit=suite.items, concurrency=suite.concurrency, tokenizer="", context_tokens=study.context_tokens,
             seed=study.seed, extra=suite.args,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 
 from collector.bundle.answers import QualityItem
 
-__all__ = ["item", "read_object", "seeded"]
+__all__ = ["as_completion", "item", "read_object", "seeded"]
 
 
 def item(
@@ -59,6 +59,15 @@ def read_object(line: str, number: int) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is no object")
     return row
+
+
+def as_completion(asked: QualityItem) -> QualityItem:
+    """The item for a base model: a text that ends where the answer begins."""
+    turns = asked.messages or [{"role": "", "content": asked.prompt or ""}]
+    text = "\n".join(f"{m['role']}: {m['content']}" if len(turns) > 1 else str(m["content"]) for m in turns)
+    text += "\nAnswer:"
+    digest = hashlib.sha256(msgspec.json.encode(["completions", text])).hexdigest()
+    return msgspec.structs.replace(asked, api="completions", prompt=text, messages=None, prompt_sha256=digest)
 
 
 def seeded(*parts: object) -> random.Random:

@@ -15,7 +15,7 @@ from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
 from collector.quality import exact, labels, likelihood, long_context, texts
 from collector.quality.ask import Asker
-from collector.quality.items import item, read_object, seeded
+from collector.quality.items import as_completion, item, read_object, seeded
 from collector.quality.scorers import SCORERS, Criterion
 from collector.study import QualitySuite, Study
 
@@ -47,6 +47,13 @@ async def build(suite: QualitySuite, study: Study, asker: Asker) -> list[Quality
     Raises:
         UsageFault: a file of the suite is missing or wrong.
     """
+    made = await _chat_items(suite, study, asker)
+    if suite.api == "completions" and suite.kind != "likelihood":
+        return [as_completion(i) for i in made]
+    return made
+
+
+async def _chat_items(suite: QualitySuite, study: Study, asker: Asker) -> list[QualityItem]:
     count = suite.items or _ITEMS.get(suite.kind, 0)
     if suite.kind == "sanity":
         return _sanity(suite)
@@ -56,7 +63,7 @@ async def build(suite: QualitySuite, study: Study, asker: Asker) -> list[Quality
         pairs = _labelled(suite) if suite.file or suite.dataset else labels.generated(count, study.seed)
         return labels.items(suite.title, pairs)
     if suite.kind == "long-context":
-        rate = await _tokens_per_word(asker)
+        rate = await _tokens_per_word(asker, suite.api)
         return long_context.items(suite.title, count, study.seed, suite.lengths, study.context_tokens, rate)
     if suite.kind == "likelihood":
         return await _likelihood(suite, study, asker)
@@ -175,13 +182,13 @@ def _objects(path: Path, needed: str) -> list[tuple[int, dict[str, Any]]]:
     return rows
 
 
-async def _tokens_per_word(asker: Asker) -> float:
+async def _tokens_per_word(asker: Asker, api: str) -> float:
     """How many tokens a word of our prose takes, by the server's own count; a cautious guess where it states none."""
     r = seeded("calibrate")
     counts = []
     for sentences in (2, 12):
         text = " ".join(texts.prose_sentence(r) for _ in range(sentences))
-        reply = await asker.answer("chat", text, 1, timeout_s=_SPELL_TIMEOUT_S)
+        reply = await asker.answer(api, text, 1, timeout_s=_SPELL_TIMEOUT_S)
         if reply.input_tokens is None:
             return long_context.TOKENS_PER_WORD
         counts.append((len(text.split()), reply.input_tokens))

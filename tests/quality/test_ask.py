@@ -79,7 +79,7 @@ async def test_what_is_sent() -> None:
     assert seen == [
         ("/v1/chat/completions", "Bearer sk-1", base | extra | {"messages": [{"role": "user", "content": "Hi"}]}),
         ("/v1/chat/completions", None, base | {"messages": turns}),
-        ("/v1/completions", None, base | {"prompt": "Hi"}),
+        ("/v1/completions", None, base | {"prompt": "Hi", "stop": ["\n\n", "\nuser:"]}),
     ]
 
 

@@ -26,7 +26,7 @@ from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
 from collector.quality import exact, intents, labels, likelihood, long_context, suites, texts
 from collector.quality.ask import Asker
-from collector.quality.items import item, read_object
+from collector.quality.items import as_completion, item, read_object
 from collector.quality.scorers import Criterion, score
 from collector.study import QualitySuite, Study
 from tests.makers import study as made_study
@@ -521,3 +521,18 @@ async def test_what_is_left_out_is_the_usual_number() -> None:
     assert len(await built(QualitySuite(kind="exact"))) == 1000
     assert len(await built(QualitySuite(kind="labels"))) == 500
     assert await built(QualitySuite(kind="lm-eval", tasks=["gsm8k"])) == []
+
+
+async def test_a_base_model_is_asked_by_texts_that_end_where_the_answer_begins() -> None:
+    suite = QualitySuite(kind="exact", items=8, api="completions")
+    made, chat = await built(suite), await built(QualitySuite(kind="exact", items=8))
+    assert {i.api for i in made} == {"completions"}
+    assert all(i.prompt == f"{c.prompt}\nAnswer:" for i, c in zip(made, chat, strict=True))
+    assert [i.reference for i in made] == [c.reference for c in chat]
+    assert not {i.prompt_sha256 for i in made} & {c.prompt_sha256 for c in chat}
+
+
+def test_a_conversation_becomes_one_text_for_a_base_model() -> None:
+    turns = [{"role": "user", "content": "I live in Rome."}, {"role": "assistant", "content": "Good."}]
+    flat = as_completion(item("s", "t", 0, turns, reference="Rome", scorer="contains", output_tokens=8))
+    assert (flat.prompt, flat.messages) == ("user: I live in Rome.\nassistant: Good.\nAnswer:", None)

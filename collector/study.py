@@ -17,8 +17,8 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct, field
 
-from collector.bundle.predictions import Answers
 from collector.errors import UsageFault
+from collector.expectations import Answers
 from collector.loadtest.settings import LoadTest
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import resource
 from collections.abc import AsyncIterator
@@ -440,7 +439,6 @@ def test_a_bundle_that_was_not_stressed_has_no_rows(tmp_path: Path) -> None:
 # -- a real engine ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="the extra `cpu` is not installed")
 async def test_llama_cpp_refuses_a_prompt_beyond_its_context_in_its_own_words(tmp_path: Path) -> None:
     study = studies.load("cpu")
     study.context_tokens = 256

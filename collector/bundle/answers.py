@@ -31,8 +31,8 @@ class QualityItem(Struct, kw_only=True, omit_defaults=True):
     length_tokens: int | None = None  # long-context: how long the prompt was meant to be
 
 
-class QualityRow(Struct, kw_only=True, omit_defaults=True):
-    """quality.jsonl: one answer of one server start to one item. What failed is a row, too."""
+class _Answer(Struct, kw_only=True, omit_defaults=True):
+    """What every row of an answer says: who answered what, in which pass, and how that went."""
 
     variant: str
     start: int
@@ -42,6 +42,12 @@ class QualityRow(Struct, kw_only=True, omit_defaults=True):
     prompt_sha256: str
     status: AnswerStatus = "ok"
     repeat: int = 1  # the pass: the baseline has two, over two server starts
+    error: str | None = None
+
+
+class QualityRow(_Answer, kw_only=True, omit_defaults=True):
+    """quality.jsonl: one answer of one server start to one item. What failed is a row, too."""
+
     prompt: str | None = None  # of imported answers, whose items are not ours
     reference: str | None = None
     output: str | None = None
@@ -53,24 +59,14 @@ class QualityRow(Struct, kw_only=True, omit_defaults=True):
     output_tokens: int | None = None
     tokens: list[str] | None = None  # the answer token by token, where the engine gives it
     top: list[list[str]] | None = None  # the five likeliest tokens at each position
-    error: str | None = None
 
 
-class LikelihoodRow(Struct, kw_only=True, omit_defaults=True):
+class LikelihoodRow(_Answer, kw_only=True, omit_defaults=True):
     """likelihood.jsonl.gz: how likely one server start found one text, teacher-forced.
 
     Position i speaks of token i + 1: the first token has nothing before it and is not scored.
     """
 
-    variant: str
-    start: int
-    suite: str
-    task: str
-    prompt_id: str
-    prompt_sha256: str
-    status: AnswerStatus = "ok"
-    repeat: int = 1  # the pass: the baseline has two, over two server starts
-    error: str | None = None
     logprobs: list[float] = []  # nats, of the token that stands there
     top: list[list[tuple[int, float]]] = []  # (token id, nats), likeliest first; what is under 1e-6 is left out
 

@@ -6,9 +6,6 @@ which opening cuts off.
 
 from __future__ import annotations
 
-import gzip
-import os
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from collector.bundle.answers import LikelihoodRow, QualityItem, QualityRow
+from collector.bundle.manifest import write_atomic
+from collector.bundle.tables import pack, read_text
 from collector.errors import QuantcaseError
 
 __all__ = ["ITEMS", "LIKELIHOOD", "ROWS", "AnswerStore", "read_lines"]
@@ -34,12 +33,11 @@ def read_lines(path: Path, kind: type[RowT], where: str) -> list[RowT]:
     """
     if not path.is_file():
         return []
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as e:
-        raise QuantcaseError(f"{where}/{path.name} cannot be unpacked: {e}", fix="copy the bundle again") from None
+    text, whole = read_text(path)  # bounded: a packed file from anywhere must not fill the memory
+    if not whole and path.suffix == ".gz":
+        raise QuantcaseError(f"{where}/{path.name} cannot be unpacked", fix="copy the bundle again")
     rows = []
-    for number, line in enumerate(raw.splitlines(), 1):
+    for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
             rows.append(msgspec.json.decode(line, type=kind))
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -54,7 +52,7 @@ class AnswerStore:
         self._folder = folder
         packed, plain = folder / LIKELIHOOD, folder / _PLAIN_LIKELIHOOD
         if packed.is_file() and not plain.is_file():
-            plain.write_bytes(gzip.decompress(packed.read_bytes()))
+            write_atomic(plain, read_text(packed)[0].encode())
         packed.unlink(missing_ok=True)
         for name in (ITEMS, ROWS, _PLAIN_LIKELIHOOD):
             _cut_torn_line(folder / name)
@@ -109,21 +107,11 @@ class AnswerStore:
             path = self._folder / name
             if path.is_file():
                 rows = read_lines(path, kind, self._folder.name)
-                rows.sort(key=lambda r: (r.variant, r.repeat, r.prompt_id))  # type: ignore[attr-defined]
-                temporary = path.with_name(path.name + ".tmp")
-                temporary.write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in rows))
-                temporary.replace(path)
+                rows.sort(key=lambda r: (r.variant, r.repeat, r.prompt_id))
+                write_atomic(path, b"".join(msgspec.json.encode(r) + b"\n" for r in rows))
         plain = self._folder / _PLAIN_LIKELIHOOD
         if plain.is_file():
-            packed = self._folder / LIKELIHOOD
-            temporary = packed.with_name(packed.name + ".tmp")
-            with plain.open("rb") as source, temporary.open("wb") as raw:
-                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                raw.flush()
-                os.fsync(raw.fileno())
-            temporary.replace(packed)
-            plain.unlink()
+            pack(plain, self._folder / LIKELIHOOD)
 
     def _append(self, name: str, rows: list[RowT]) -> None:
         if rows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from msgspec import Struct
 from collector.bundle.schema import columns
 from collector.errors import QuantcaseError
 
-__all__ = ["decode_rows", "header_line", "read_text", "row_line", "rows_from_text"]
+__all__ = ["decode_rows", "header_line", "pack", "read_text", "row_line", "rows_from_text"]
 
 R = TypeVar("R", bound=Struct)
 
@@ -121,3 +123,15 @@ def decode_rows(text: str, row: type[R], where: str) -> Iterator[R]:
 def _plain(e: msgspec.ValidationError) -> str:
     text, _, path = str(e).partition(" - at `$.")
     return f"column {path.rstrip('`')}: {text}" if path else text
+
+
+def pack(plain: Path, packed: Path) -> None:
+    """Compress a finished file into its packed form and remove it; after a crash one of the two is whole."""
+    temporary = packed.with_name(packed.name + ".tmp")
+    with plain.open("rb") as source, temporary.open("wb") as raw:
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        raw.flush()
+        os.fsync(raw.fileno())
+    temporary.replace(packed)
+    plain.unlink()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import gzip
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
@@ -39,7 +38,7 @@ from collector.bundle.schema import (
     TelemetryRow,
     VariantRow,
 )
-from collector.bundle.tables import header_line, read_text, row_line, rows_from_text
+from collector.bundle.tables import header_line, pack, read_text, row_line, rows_from_text
 from collector.errors import QuantcaseError
 from collector.study import Study
 from collector.study import dumps as study_toml
@@ -209,7 +208,7 @@ class BundleWriter:
         self.answers.close()
         for table in TABLES.values():
             if table.path.endswith(".gz"):
-                self._pack(self._plain(table.path), self.folder / table.path)
+                pack(self._plain(table.path), self.folder / table.path)
         info = self.manifest.quantcase
         info.status = status
         info.cells_done = len(self.cells)
@@ -257,17 +256,6 @@ class BundleWriter:
                 if not self._plain(table.path).is_file():
                     manifests.write_atomic(self._plain(table.path), read_text(packed)[0].encode())
                 packed.unlink()
-
-    @staticmethod
-    def _pack(plain: Path, packed: Path) -> None:
-        temporary = packed.with_name(packed.name + ".tmp")
-        with plain.open("rb") as source, temporary.open("wb") as raw:
-            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-            raw.flush()
-            os.fsync(raw.fileno())
-        temporary.replace(packed)
-        plain.unlink()
 
     def _save_documents(self) -> None:
         for name, document in (("environment.json", self.environment), ("client.json", self.client)):

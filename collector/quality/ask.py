@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ from msgspec import Struct
 
 from collector.bundle.answers import AnswerStatus
 
-__all__ = ["Asker", "Reply"]
+__all__ = ["Asker", "Reply", "gather_in_order"]
 
 _PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 _MOST_BYTES = 64 << 20
@@ -130,7 +131,7 @@ class Asker:
         return Reply(status="ok", http_status=code, body=decoded)
 
 
-async def gather_in_order(limit: int, calls: list[Any]) -> None:
+async def gather_in_order(limit: int, calls: list[Callable[[], Awaitable[None]]]) -> None:
     """Run the coroutine functions `calls`, at most `limit` at a time, started in order."""
     queue = iter(calls)
 

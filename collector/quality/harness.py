@@ -14,7 +14,7 @@ from collector.errors import QuantcaseError
 from collector.quality import lm_eval, lm_eval_results
 from collector.study import QualitySuite, Study
 
-__all__ = ["answers"]
+__all__ = ["answers", "check"]
 
 _TIMEOUT_S = 4 * 3600.0
 
@@ -56,6 +56,21 @@ def _folder(suite: QualitySuite, variant: str, number: int) -> Path:
     if not folder.is_dir():
         raise QuantcaseError(f"{variant}: no lm-eval results in {folder.name}", fix="a folder for every variant")
     return folder
+
+
+def check(suite: QualitySuite, study: Study) -> None:
+    """Whether the harness, or a folder of its results for every variant, is there.
+
+    Raises:
+        QuantcaseError: it is not.
+    """
+    if suite.file:
+        for variant in study.variants:
+            if variant.name != study.control:
+                _folder(suite, variant.name, 1)
+        _folder(suite, study.baseline, 2)
+    elif shutil.which(_executable()[0]) is None:
+        raise QuantcaseError(f"suite {suite.title}: lm_eval is not installed", fix="pip install 'lm-eval[api]'")
 
 
 def _numbered(

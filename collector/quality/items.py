@@ -23,19 +23,17 @@ def item(
     scorer: str = "",
     output_tokens: int,
     document: str = "",
-    api: str = "chat",
     length_tokens: int | None = None,
 ) -> QualityItem:
     """An item. A prompt is one user's turn, or a conversation as messages; its hash is that of all of it."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     text = prompt if isinstance(prompt, str) else None
-    digest = hashlib.sha256(msgspec.json.encode([api, messages])).hexdigest()
+    digest = hashlib.sha256(msgspec.json.encode(["chat", messages])).hexdigest()
     return QualityItem(
         suite=suite,
         task=task,
         prompt_id=f"{suite}/{task}/{number}",
         prompt_sha256=digest,
-        api="completions" if api == "completions" else "chat",
         prompt=text,
         messages=None if isinstance(prompt, str) else messages,
         reference=reference,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 __all__ = ["SCORERS", "Judged", "ScorerName", "problem_of", "score"]
@@ -187,8 +188,6 @@ class Criterion(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
 def criterion(output: str, reference: str) -> Judged:
     """A free answer against a `Criterion` in JSON; `parsed` names what was missed."""
-    import msgspec
-
     wanted = msgspec.json.decode(reference.encode(), type=Criterion)
     words = len(output.split())
     missed = ["/".join(group) for group in wanted.all_of if not any(contains(output, w).score for w in group)]

@@ -13,7 +13,7 @@ import msgspec
 
 from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
-from collector.quality import exact, labels, likelihood, long_context, texts
+from collector.quality import exact, harness, labels, likelihood, long_context, texts
 from collector.quality.ask import Asker
 from collector.quality.items import as_completion, item, read_object, seeded
 from collector.quality.scorers import SCORERS, Criterion
@@ -33,12 +33,14 @@ def check(study: Study) -> None:
         UsageFault: a file is missing or wrong.
     """
     for suite in study.quality:
-        if suite.kind == "labels" and suite.file:
+        if suite.kind == "labels" and (suite.file or suite.dataset):
             labels.items(suite.title, _labelled(suite))
         elif suite.kind == "file":
             _own(suite)
         elif suite.kind == "likelihood" and suite.file:
             _documents(suite, study.seed)
+        elif suite.kind == "lm-eval":
+            harness.check(suite, study)
 
 
 async def build(suite: QualitySuite, study: Study, asker: Asker) -> list[QualityItem]:

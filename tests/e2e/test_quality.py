@@ -15,8 +15,6 @@ from tests.e2e.tools import STUDY as REPLAY
 from tests.e2e.tools import collect
 from tests.makers import make_bundle
 
-pytest.importorskip("xllamacpp")
-
 STUDY = """
 id = "answers"
 title = "Answers of the model that ships"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -275,6 +276,6 @@ async def test_questions_start_in_order_and_at_most_so_many_at_a_time() -> None:
         await asyncio.sleep(0.001)
         running -= 1
 
-    await gather_in_order(3, [lambda n=n: one(n) for n in range(20)])
+    await gather_in_order(3, [functools.partial(one, n) for n in range(20)])
     assert (started, most, running) == (list(range(20)), 3, 0)
     await gather_in_order(3, [])

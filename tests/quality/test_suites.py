@@ -144,7 +144,7 @@ def test_the_hash_is_that_of_the_whole_conversation() -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     made = [item("s", "t", 0, p, output_tokens=1) for p in ("a", "b", turns, turns[:1])]
     assert len({i.prompt_sha256 for i in made}) == 3  # one turn as text or as messages is the same prompt
-    assert item("s", "t", 0, "a", output_tokens=1, api="completions").prompt_sha256 != made[0].prompt_sha256
+    assert as_completion(made[0]).prompt_sha256 != made[0].prompt_sha256
 
 
 # References, worked out again

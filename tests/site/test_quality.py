@@ -136,13 +136,17 @@ def test_empty_answers_fail_a_variant(tmp_path: Path) -> None:
     assert "30 of 1,000" in checks["form"].seen
 
 
-def test_likeness_alone_makes_a_caution_and_never_a_fail(tmp_path: Path) -> None:
-    c = case(tmp_path, n=3000, lost={"fp8": 0.06}, gained=0.06)
-    verdict = judge(c, found(c, "fp8"), control(c))
-    assert {k.rule for k in verdict.checks if k.grade == "fail"} <= {"flips"}
-    assert verdict.grade in ("caution", "fail")
-    if verdict.grade == "fail":  # then another rule was in doubt, too
-        assert any(k.decides and k.grade == "caution" for k in verdict.checks)
+def test_likeness_alone_makes_a_caution_and_a_fail_only_beside_another_caution(tmp_path: Path) -> None:
+    c = case(tmp_path, n=3000, lost={}, gained=0.0)
+    same, ctl = found(c, "fp8"), control(c)
+    assert judge(c, same, ctl).grade == "pass"
+    assert same.accuracy is not None
+    flipping = dataclasses.replace(same.accuracy, flips_share=0.2)  # a fifth flipped, as many gained as lost
+    alone = judge(c, dataclasses.replace(same, accuracy=flipping), ctl)
+    assert {k.rule for k in alone.checks if k.grade == "fail"} == {"flips"}
+    assert alone.grade == "caution"
+    doubtful = dataclasses.replace(flipping, low_pp=-3.0)
+    assert judge(c, dataclasses.replace(same, accuracy=doubtful), ctl).grade == "fail"
 
 
 def test_a_prompt_without_an_answer_counts_as_wrong(tmp_path: Path) -> None:

@@ -94,7 +94,6 @@ def test_the_published_bundle_is_sound_and_holds_the_source_s_digits(published: 
     assert open_bundle(published).cells() == []  # nothing was measured, and nothing is made up
 
 
-@pytest.mark.skipif(not (RESULTS / published_seed002.NAME).is_dir(), reason="the bundle is not in results/")
 def test_the_bundle_in_results_is_what_the_tool_writes(published: Path) -> None:
     for name in ("published.csv", "notes.md", "study.toml", "variants.csv"):
         assert (RESULTS / published_seed002.NAME / name).read_text() == (published / name).read_text(), name

@@ -286,6 +286,9 @@ def ggufs(case: Case) -> list[Gguf]:
     return sorted(found, key=lambda g: (g.file_mb is None, g.file_mb or 0.0))
 
 
+_WIDE_GAP = 0.10
+
+
 @dataclass(frozen=True)
 class Pair:
     """The same file with everything on the GPU and with experts in the host's memory.
@@ -309,6 +312,11 @@ class Pair:
     @property
     def reduction_pct(self) -> float:
         return 100 * self.saved_gib / self.baseline_gib
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether buffers and driver are more than a tenth apart."""
+        return self.gap is not None and self.gap > _WIDE_GAP
 
     @property
     def gap(self) -> float | None:

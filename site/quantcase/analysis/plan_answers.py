@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from quantcase.analysis.compare import Comparison
 from quantcase.analysis.plan_checks import command_of, formats, name_list
@@ -16,25 +15,14 @@ from quantcase.analysis.verdict import Verdict
 from quantcase.catalog import Case
 
 __all__ = [
-    "LIMIT", "Capacity", "Dequantization", "Rollback", "Roof", "capacity", "dequantization", "rollbacks", "roofs",
+    "ERRORS", "LENGTH_RATIO", "LIMIT", "Capacity", "Dequantization", "Rollback", "Roof", "capacity", "dequantization",
+    "rollbacks", "roofs",
 ]  # fmt: skip
 
-State = Literal["ok", "look", "bad", "none"]
-_PLAIN_KV = ("auto", "f16", "bf16", "float16", "bfloat16", "f32")
-_NEAR = 0.01  # lengths that are so little apart, as a share of their mean, move no figure beyond its region
 _HALF = 0.5  # below half of a roof, what a step costs besides (launches, scheduling, others' prefill) weighs more
 # Rollback: a fifth above the upper end of what was measured; answers a tenth shorter or longer; failed requests.
 LIMIT, LENGTH_RATIO, ERRORS = 1.2, (0.9, 1.1), 0.005
 _GIB = 2**30
-# What a server start always has for itself, and what a quantization may need; a difference in these is no confounder.
-_EACH_ITS_OWN = {"--host", "--port", "--served-model-name", "--alias", "-m", "--model", "--revision"}
-_OF_QUANTIZATION = {
-    "--quantization", "-q", "--kv-cache-dtype", "--calculate-kv-scales", "--dtype", "--load-format", "-ctk", "-ctv",
-    "--cache-type-k", "--cache-type-v", "--tokenizer", "--hf-config-path",
-}  # fmt: skip
-_SAMPLING = ("--generation-config", "--override-generation-config", "--temp", "--top-k", "--top-p", "--repeat-penalty")
-_PACKAGES = ("vllm", "xllamacpp", "torch")
-_ASKED = ["workload", "load", "set", "index"]
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,12 @@ from collector.bundle.schema import VariantRow
 from quantcase.catalog import Case
 
 __all__ = [
-    "ERRORS", "LENGTH_RATIO", "Fixed", "Format", "State", "command_of", "fixed_variables", "formats", "name_list",
+    "Fixed", "Format", "State", "command_of", "fixed_variables", "formats", "name_list",
 ]  # fmt: skip
 
 State = Literal["ok", "look", "bad", "none"]
 _PLAIN_KV = ("auto", "f16", "bf16", "float16", "bfloat16", "f32")
 _NEAR = 0.01  # lengths that are so little apart, as a share of their mean, move no figure beyond its region
-_HALF = 0.5  # below half of a roof, what a step costs besides (launches, scheduling, others' prefill) weighs more
-# Rollback: a fifth above the upper end of what was measured; answers a tenth shorter or longer; failed requests.
-LIMIT, LENGTH_RATIO, ERRORS = 1.2, (0.9, 1.1), 0.005
-_GIB = 2**30
 # What a server start always has for itself, and what a quantization may need; a difference in these is no confounder.
 _EACH_ITS_OWN = {"--host", "--port", "--served-model-name", "--alias", "-m", "--model", "--revision"}
 _OF_QUANTIZATION = {

@@ -31,7 +31,6 @@ Question = Literal["vram", "ttft", "load", "p95", "quality"]
 Match = Literal["match", "miss", "unknown", "skipped"]
 
 WITHIN_POINTS = 5.0  # of the weights' reduction, in percentage points: a guess that near is a match
-_ALPHA = 0.05
 _WORD = {
     "ttft_ms_p50": {"faster": "improves", "slower": "worse", "equivalent": "same", "negligible": "same"},
     "e2e_ms_p95": {"faster": "improves", "slower": "degrades", "equivalent": "similar", "negligible": "similar"},
@@ -150,7 +149,7 @@ def _missed(row: QualityRow) -> str:
 
 def lost_tasks(found: Quality) -> list[str]:
     """Tasks that lost more right answers than they gained, beyond chance (McNemar, 5 % after Holm over all tasks)."""
-    lost = [t.task for t in found.tasks if t.adjusted_p < _ALPHA and t.paired.lost > t.paired.gained]
+    lost = [t.task for t in found.tasks if t.lost_beyond_chance]
     return list(dict.fromkeys(lost))
 
 

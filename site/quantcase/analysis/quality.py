@@ -32,6 +32,7 @@ __all__ = ["Divergence", "Form", "Quality", "Task", "control", "label_of", "qual
 
 _FORM_PROBLEMS = ("empty", "repeated", "invalid")
 _SOFT = 5
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Task:
     paired: Paired
     adjusted_p: float
     macro_f1: tuple[float, float] | None = None  # baseline, variant: classification only
+
+    @property
+    def lost_beyond_chance(self) -> bool:
+        """More answers lost than gained, and p under 5 % after the correction."""
+        return self.adjusted_p < _ALPHA and self.paired.lost > self.paired.gained
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quantcase.analysis.plan_answers import LIMIT, Roof, capacity, dequantization, rollbacks, roofs
-from quantcase.analysis.plan_checks import ERRORS, LENGTH_RATIO, Format, State, fixed_variables, formats
+from quantcase.analysis.plan_answers import (
+    ERRORS,
+    LENGTH_RATIO,
+    LIMIT,
+    Roof,
+    capacity,
+    dequantization,
+    rollbacks,
+    roofs,
+)
+from quantcase.analysis.plan_checks import Format, State, fixed_variables, formats
 from quantcase.analysis.points import Point
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.html import Column, delta, none, table

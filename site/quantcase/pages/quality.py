@@ -161,7 +161,7 @@ def _task_cell(t: Task | None, brief: bool) -> str:
     p = t.paired
     if not p.lost and not p.gained:
         state, words = "ok", "✓ same"
-    elif t.adjusted_p < 0.05 and p.lost > p.gained:
+    elif t.lost_beyond_chance:
         state, words = "bad", f"✗ lost {p.lost}, gained {p.gained}"
     else:
         state, words = "look", f"! lost {p.lost}, gained {p.gained}"

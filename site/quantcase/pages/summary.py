@@ -31,7 +31,6 @@ _ADVICE = {
     "pass": "No loss of quality was detected where it was measured; measure your own model before it ships.",
     "unknown": "Nothing can be said of its quality: measure it on your own model first.",
 }
-_WIDE_GAP = 0.10  # between the buffers and the driver: shown
 _GRAVEST = ("fail", "caution", "unknown", "pass")
 
 
@@ -297,8 +296,9 @@ def _pairs(view: CaseView) -> str:
     columns = [Column(n, i > 1) for i, n in enumerate([*names, "Driver (GiB)"])]
     for row, p in zip(rows, found, strict=True):
         seen = f"{number(p.driver_baseline_gib)} and {number(p.driver_offload_gib)}"
-        wide = p.gap is not None and p.gap > _WIDE_GAP
-        row.append(f'{seen} <span class="qc-check" data-state="look">! off by {p.gap:.0%}</span>' if wide else seen)
+        row.append(
+            f'{seen} <span class="qc-check" data-state="look">! off by {p.gap:.0%}</span>' if p.disagrees else seen
+        )
     caption = (
         "VRAM: the sum of llama.cpp's model, KV and compute buffers on CUDA0. Driver: in use once the server is ready, "
         "less what was in use before."

@@ -78,7 +78,9 @@ async def once(
     if not server.alive():
         raise QuantcaseError(f"{variant}: the engine died during the load test", fix="see its log")
     last = found.steps[-1]
+    rps = "-" if last.rps is None else f"{last.rps:.1f}"
+    p95 = "-" if last.p95_ms is None else f"{last.p95_ms:.0f}"
     view.say(
-        f"{variant} load test: with {last.users} users {last.rps or 0:.1f} requests/s, p95 {last.p95_ms or 0:.0f} ms; "
+        f"{variant} load test: with {last.users} users {rps} requests/s, p95 {p95} ms; "
         f"{found.failed} of {found.requests} requests failed"
     )

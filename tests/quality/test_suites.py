@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import io
-import itertools
 import json
 import random
 import re
@@ -26,7 +23,7 @@ from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
 from collector.quality import exact, intents, labels, likelihood, long_context, suites, texts
 from collector.quality.ask import Asker
-from collector.quality.items import as_completion, item, read_object
+from collector.quality.items import as_completion, item
 from collector.quality.scorers import Criterion, score
 from collector.study import QualitySuite, Study
 from tests.makers import study as made_study
@@ -77,6 +74,11 @@ async def asker(tokens_per_word: float = 1.5, *, usage: bool = True, spells: boo
 async def built(suite: QualitySuite, **settings: Any) -> list[QualityItem]:
     async with asker() as one:
         return await suites.build(suite, study(suite, **settings), one)
+
+
+def written(path: Path, body: str | bytes) -> Path:
+    path.write_bytes(body if isinstance(body, bytes) else body.encode())
+    return path
 
 
 # Seeds
@@ -147,108 +149,6 @@ def test_the_hash_is_that_of_the_whole_conversation() -> None:
     assert as_completion(made[0]).prompt_sha256 != made[0].prompt_sha256
 
 
-# References, worked out again
-
-
-def test_sums_are_right() -> None:
-    for i in of_task("arithmetic"):
-        asked = re.fullmatch(r"What is ([\d +*-]+)\? Reply with the number only\.", said(i))
-        assert asked is not None
-        assert eval(asked[1]) == int(i.reference or "")  # noqa: S307
-
-
-def test_dates_are_right_by_the_calendar() -> None:
-    for i in of_task("dates"):
-        first, *last = [datetime.date.fromisoformat(d) for d in re.findall(r"\d{4}-\d\d-\d\d", said(i))]
-        if last:
-            assert last[0].toordinal() - first.toordinal() == int(i.reference or "")
-        else:
-            step = int(said(i).split()[3])
-            assert datetime.date.fromordinal(first.toordinal() + step).isoformat() == i.reference
-
-
-def test_what_is_extracted_stands_in_the_note() -> None:
-    note = re.compile(
-        r"Order (?P<number>\d+): (?P<name>\w+) from (?P<city>\w+) bought \d+ of the article (?P<article>\w+) "
-        r"for (?P<price>\d+) dollars each and pays by card\.\nWhat is the (?P<what>.+)\? Reply with that only\."
-    )
-    kinds = {"customer's name": "name", "order number": "number", "price of one article in dollars": "price"}
-    for i in of_task("extraction"):
-        found = note.fullmatch(said(i))
-        assert found is not None
-        assert found[kinds.get(found["what"], found["what"])] == i.reference
-
-
-def test_json_says_what_the_sentence_says_with_the_keys_that_were_asked_for() -> None:
-    for i in of_task("json"):
-        found = re.match(r"(\w+) is (\d+) years old, lives in (\w+) and is (not )?a member\.", said(i))
-        assert found is not None
-        whole = {"name": found[1], "age": int(found[2]), "city": found[3], "member": found[4] is None}
-        keys = re.findall(r'"(\w+)" \(', said(i))
-        assert json.loads(i.reference or "") == {k: whole[k] for k in keys}
-
-
-def test_formats_hold_the_three_words_in_their_form() -> None:
-    for i in of_task("format"):
-        words = re.findall(r"\w+", said(i).split("Write ")[1])[:3]
-        one, two, three = words
-        forms = {
-            "capital": f"{one.upper()}\n{two.upper()}\n{three.upper()}",
-            "numbered": f"1. {one}\n2. {two}\n3. {three}",
-            "semicolon": f"{one};{two};{three}",
-            "dash": f"- {one}\n- {two}\n- {three}",
-        }
-        (kind,) = [k for k in forms if k in said(i)]
-        assert i.reference == forms[kind]
-
-
-def test_lists_are_sorted_reversed_and_counted_rightly() -> None:
-    for i in of_task("lists"):
-        given_numbers = numbers_in(said(i))
-        wanted = numbers_in(i.reference or "")
-        if said(i).startswith("Sort"):
-            assert Counter(wanted) == Counter(given_numbers)
-            assert all(a < b for a, b in itertools.pairwise(wanted))
-        elif "largest" in said(i):
-            assert wanted[0] in given_numbers
-            assert not any(n > wanted[0] for n in given_numbers)
-        elif said(i).startswith("How many"):
-            assert wanted == [said(i).count(",") + 1]
-        else:
-            assert list(reversed(wanted)) == given_numbers
-
-
-def test_letters_are_taken_turned_and_joined_rightly() -> None:
-    for i in of_task("strings"):
-        word, *other = re.findall(r'"(\w+)"', said(i))
-        kinds = {
-            "Join": "-".join([word, *other]),
-            "What is letter number": word[(numbers_in(said(i)) or [1])[0] - 1],
-            "Write the letters": "".join(reversed(word)),
-            "How many letters": str(sum(1 for _ in word)),
-            "What is the last": word[len(word) - 1],
-            "Spell": re.sub(r"(?<=\w)(?=\w)", "-", word),
-        }
-        (kind,) = [k for k in kinds if said(i).startswith(k)]
-        assert i.reference == kinds[kind]
-
-
-def test_code_prints_its_reference_when_it_is_run() -> None:
-    for i in of_task("code"):
-        program = (
-            said(i).removeprefix("What does this Python program print?\n").removesuffix("\nReply with the output only.")
-        )
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            exec(program, {})  # noqa: S102
-        assert out.getvalue().strip() == i.reference
-
-
-def test_every_answer_has_room_for_its_reference() -> None:
-    for i in ITEMS:
-        assert len(i.reference or "") / 2 < i.output_tokens, i  # two characters a token is a bad tokenizer
-
-
 # Sanity
 
 
@@ -272,104 +172,6 @@ async def test_sanity_has_forty_prompts_eight_of_each_kind_with_criteria_that_ca
             words = [group[0] for group in wanted.all_of]
             filled = words + ["so"] * (wanted.least_words - len(" ".join(words).split()))
             assert score("criterion", " ".join(filled), i.reference or "").score == 1
-
-
-# Labels
-
-
-def test_the_intents_come_in_turn_and_every_label_stands_in_every_prompt() -> None:
-    pairs = labels.generated(46, 1)
-    assert Counter(label for _, label in pairs) == dict.fromkeys(intents.INTENTS, 2)
-    for i, (text, label) in zip(labels.items("s", pairs), pairs, strict=True):
-        assert f"Labels: {', '.join(sorted(intents.INTENTS))}\nMessage: {text}\n" in said(i)
-        assert (i.reference, i.scorer) == (label, "label")
-        assert "{" not in text
-
-
-def written(path: Path, body: str | bytes) -> Path:
-    path.write_bytes(body if isinstance(body, bytes) else body.encode())
-    return path
-
-
-CSV = 'text,label,other\n"Hi, there",greet,1\n"two\nlines",ask,2\nBye, greet ,3\n'
-JSONL = """{"text": "Hi, there", "label": "greet"}
-
-{"text": "two\\nlines", "label": "ask"}
-{"text": "Bye", "label": "greet"}"""
-
-
-@pytest.mark.parametrize(
-    ("name", "body"),
-    [("a.csv", CSV), ("a.csv", "\ufeff" + CSV), ("a.CSV", CSV.replace("\n", "\r\n").replace("two\r\n", "two\n")),
-     ("a.jsonl", JSONL), ("a.jsonl", "\ufeff" + JSONL), ("a.ndjson", JSONL)],
-)  # fmt: skip
-async def test_labels_are_read_from_a_file(tmp_path: Path, name: str, body: str) -> None:
-    path = written(tmp_path / name, body)
-    wanted = [("Hi, there", "greet"), ("two\nlines", "ask"), ("Bye", "greet")]
-    assert labels.from_file(path, "text", "label", 9) == wanted
-    assert labels.from_file(path, "text", "label", 2) == wanted[:2]
-    suite = QualitySuite(kind="labels", file=str(path))
-    suites.check(study(suite))
-    assert [i.reference for i in await built(suite)] == ["greet", "ask", "greet"]
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "problem"),
-    [
-        ("a.csv", "txt,label\nHi,x\n", "a.csv has no column text; columns: txt, label"),
-        (
-            "a.csv",
-            '"no\nheader",but,"two\nrows"\nHi,x\n',
-            "a.csv has no column text; columns: no header, but, two rows",
-        ),
-        ("a.csv", ",".join(map(str, range(5000))) + "\n1\n", "a.csv has no column text; columns: 0, 1, 2, 3"),
-        ("a.csv", "", "a.csv holds no rows; a CSV with a header"),
-        ("a.csv", "\ufeff", "a.csv holds no rows; a CSV with a header"),
-        ("a.csv", "text,label\n", "a.csv holds no rows; a CSV with a header"),
-        ("a.csv", "text,label\nHi,x\nyou\n", "a.csv: row 2 has no label; label it"),
-        ("a.csv", "text,label\n" + "y" * 200_000 + ",x\n", "a.csv cannot be read: field larger than field limit"),
-        ("a.csv", b"text,label\nGr\xfc\xdfe,x\n", "a.csv is not UTF-8 text; save it as UTF-8"),
-        ("a.csv", "text,label\nHi,x\n".encode("utf-16"), "a.csv is not UTF-8 text; save it as UTF-8"),
-        ("a.jsonl", "\n\n", "a.jsonl holds no rows; "),
-        ("a.jsonl", '{"text": "Hi", "label": null}', "a.jsonl: row 1 has no label; label it"),
-        ("a.jsonl", '{"text": "Hi", "label": "x"}\n\n["Hi"]', "a.jsonl cannot be read: line 3 is no object; "),
-        ("a.jsonl", '{"text": "Hi", "label": "x"}\n\n{"text"', "a.jsonl cannot be read: line 3: "),
-        ("a.jsonl", '{"text": "\\ud800", "label": "x"}', "a.jsonl cannot be read: line 1: "),
-        ("a.jsonl", "[" * 100_000, "a.jsonl cannot be read: line 1: maximum recursion depth"),
-        ("a.jsonl", b'{"text": "\xff"}', "a.jsonl is not UTF-8 text; save it as UTF-8"),
-        (
-            "a.csv",
-            "text,label\nHi,x\nYo,x\n",
-            "suite labels: the set has 1 labels, 2 to 200 can be asked; check label_column",
-        ),
-        ("a.csv", "text,label\n" + "".join(f"Hi,{n}\n" for n in range(201)), "suite labels: the set has 201 labels"),
-    ],
-)
-def test_a_wrong_file_of_labels_is_told_in_one_line(tmp_path: Path, name: str, body: str | bytes, problem: str) -> None:
-    path = written(tmp_path / name, body)
-    with pytest.raises(UsageFault) as fault:
-        suites.check(study(QualitySuite(kind="labels", file=str(path))))
-    assert str(fault.value).startswith(problem)
-    assert "\n" not in str(fault.value)
-    assert len(str(fault.value)) < 300
-    assert fault.value.fix
-
-
-@pytest.mark.parametrize("kind", ["labels", "file", "likelihood"])
-def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path, kind: Any) -> None:
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(UsageFault, match=r"^no file .*; check `file` of the suite$"):
-            suites.check(study(QualitySuite(kind=kind, file=str(path))))
-
-
-@given(st.text(max_size=80))
-def test_any_line_is_an_object_or_a_fault_with_its_number(line: str) -> None:
-    problem = ""
-    try:
-        assert isinstance(read_object(line, 7), dict)
-    except ValueError as e:
-        problem = str(e)
-    assert problem.startswith("line 7") or not problem
 
 
 # Long context

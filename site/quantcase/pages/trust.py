@@ -17,8 +17,9 @@ def panel(view: CaseView) -> str:
     """One line that says it in short, and all checks behind it."""
     seen, rows = view.trust, _rows(view)
     look = sum(state == "look" for _, _, state in rows)
+    many = "s" if seen.starts[1] > 1 else ""
     words = [
-        f"{_span(seen.repeats)} repeats a cell over {_span(seen.starts)} server starts",
+        f"{_span(seen.repeats)} repeats a cell over {_span(seen.starts)} server start{many}",
         f"{seen.requests:,} requests, {seen.failed:,} failed",
         "A/A control measured" if seen.control else "no A/A control",
         f"{look} of {len(rows)} checks want a look" if look else f"all {len(rows)} checks passed or were not recorded",

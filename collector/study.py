@@ -184,6 +184,7 @@ class QualitySuite(Struct, kw_only=True, forbid_unknown_fields=True):
     dataset: str = ""  # labels: a data set of the Hugging Face hub
     text_column: str = "text"
     label_column: str = "label"
+    answers: Literal["constrained", "free"] = "constrained"  # labels: held to the labels' names where the engine can
     scorer: str = ""  # file: the scorer of lines that name none
     output_tokens: Annotated[int, Meta(ge=1)] | None = None  # the most that an answer may hold
     window_tokens: Annotated[int, Meta(ge=2, le=512)] = 512  # likelihood: tokens of a text

@@ -29,6 +29,11 @@ class QualityItem(Struct, kw_only=True, omit_defaults=True):
     output_tokens: int = 0  # the most that an answer may hold
     document: str | None = None  # items of one document are resampled together; empty: each is its own
     length_tokens: int | None = None  # long-context: how long the prompt was meant to be
+    answers: Literal["", "constrained", "free"] = ""  # labels: how it was asked; empty in older bundles: freely
+    constraint: str = ""  # constrained: the field of the request that holds the answer to `choices`
+    choices: list[str] | None = None
+    free_because: str = ""  # free although the study wants constrained answers: what the engine said to each field
+    source: str = ""  # where the text comes from: a hub's data set with its revision, or the harness and its task
 
 
 class _Answer(Struct, kw_only=True, omit_defaults=True):

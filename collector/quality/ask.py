@@ -78,8 +78,12 @@ class Asker:
         *,
         timeout_s: float,
         tokens: bool = False,
+        more: dict[str, Any] | None = None,
     ) -> Reply:
-        """The greedy answer to one prompt. With `tokens` it comes token by token, too, from servers that can."""
+        """The greedy answer to one prompt. With `tokens` it comes token by token, too, from servers that can.
+
+        `more` are further keys of the request; they are sent as they are, and whether they were honoured is not told.
+        """
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": output_tokens,
@@ -90,12 +94,13 @@ class Asker:
             body["messages"] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         else:
             body |= {"prompt": prompt, "stop": _STOP}
+        body |= more or {}
         wants = tokens and self._gives_tokens and api == "chat"
         if wants:
             body |= {"logprobs": True, "top_logprobs": _TOP}
         reply = await self.post(_PATHS[api], body, timeout_s=timeout_s)
         if wants and reply.http_status in (400, 404, 422, 501):  # not every server knows logprobs: ask once without
-            again = await self.answer(api, prompt, output_tokens, timeout_s=timeout_s)
+            again = await self.answer(api, prompt, output_tokens, timeout_s=timeout_s, more=more)
             if again.http_status == 200:  # refused without them, too, it was not for logprobs
                 self._gives_tokens = False
             return again

@@ -7,16 +7,21 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
 
 from collector.bundle.answers import QualityItem, QualityRow
 from collector.engines.base import Server
 from collector.errors import QuantcaseError
-from collector.quality import lm_eval, lm_eval_results
+from collector.quality import lm_eval, lm_eval_files, lm_eval_results
 from collector.study import QualitySuite, Study
 
 __all__ = ["answers", "check"]
 
 _TIMEOUT_S = 4 * 3600.0
+_LOOK_S = 10.0
 
 
 async def answers(
@@ -36,19 +41,62 @@ async def answers(
         QuantcaseError: the harness is missing or failed, or there is no folder of that variant.
     """
     if suite.file:
-        folder = _folder(suite, variant, number)
-        return _numbered(*lm_eval_results.read(folder, variant=variant, start=start, suite=suite.title), number)
-    with tempfile.TemporaryDirectory(prefix="quantcase-lm-eval-") as work:
-        out = Path(work) / "out"
-        argv = lm_eval.command(
-            _executable(), base_url=server.base_url, model=server.model, api=suite.api, tasks=suite.tasks, output=out,
-            limit=suite.items, concurrency=suite.concurrency, tokenizer="", context_tokens=study.context_tokens,
-            seed=study.seed, extra=suite.args,
-        )  # fmt: skip
-        say(f"{variant} quality {suite.title}: lm-eval runs {', '.join(suite.tasks)}")
-        env = {"OPENAI_API_KEY": api_key or "none"}
-        await lm_eval.run(argv, env=env, timeout_s=_TIMEOUT_S, log_path=Path(work) / "lm-eval.log")
-        return _numbered(*lm_eval_results.read(out, variant=variant, start=start, suite=suite.title), number)
+        return _read(_folder(suite, variant, number), suite, variant, start, number)
+    work = Path(tempfile.mkdtemp(prefix="quantcase-lm-eval-"))  # stays where it fails: its log says why
+    out = work / "out"
+    tokenizer = await _tokenizer(suite, server)
+    argv = lm_eval.command(
+        _executable(), base_url=server.base_url, model=server.model, api=suite.api, tasks=suite.tasks, output=out,
+        limit=suite.items, concurrency=suite.concurrency, tokenizer=tokenizer, context_tokens=study.context_tokens,
+        seed=study.seed, extra=suite.args,
+    )  # fmt: skip
+    say(f"{variant} quality {suite.title}: lm-eval runs {', '.join(suite.tasks)}")
+    env = {"OPENAI_API_KEY": api_key or "none"}
+    await lm_eval.run(argv, env=env, timeout_s=_TIMEOUT_S, log_path=work / "lm-eval.log")
+    found = _read(out, suite, variant, start, number)
+    shutil.rmtree(work)
+    return found
+
+
+def _read(
+    folder: Path, suite: QualitySuite, variant: str, start: int, number: int
+) -> tuple[list[QualityItem], list[QualityRow]]:
+    """What the harness left, numbered as that pass; each item says which version of which task it comes from."""
+    items, rows = lm_eval_results.read(folder, variant=variant, start=start, suite=suite.title)
+    for row in rows:
+        row.repeat = number
+    if not lm_eval_files.find_results(folder):
+        return items, rows
+    facts = lm_eval_results.facts(folder)
+    return [msgspec.structs.replace(i, source=_source(i.task.partition("[")[0], facts)) for i in items], rows
+
+
+def _source(task: str, facts: dict[str, Any]) -> str:
+    """The harness and the task in words: prompts, filters and metrics come with their versions."""
+    parts = [f"lm-eval {facts['lm_eval_version'] or '(version not told)'}", task]
+    if (version := facts["task_versions"].get(task)) is not None:
+        parts[1] += f" version {version}"
+    if (shots := facts["num_fewshot"].get(task)) is not None:
+        parts.append(f"{shots} examples before the question")
+    return ", ".join(parts)
+
+
+async def _tokenizer(suite: QualitySuite, server: Server) -> str | None:
+    """The server's own tokenizer where it shows it (vLLM with --enable-tokenizer-info-endpoint); else none.
+
+    Tasks that generate need none; those that compare likelihoods do, and llama.cpp's server has nothing to offer them.
+    """
+    if suite.api == "chat":
+        return None
+    timeout = aiohttp.ClientTimeout(total=_LOOK_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{server.base_url}/tokenizer_info") as response,
+        ):
+            return "" if response.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None
 
 
 def _folder(suite: QualitySuite, variant: str, number: int) -> Path:
@@ -71,14 +119,6 @@ def check(suite: QualitySuite, study: Study) -> None:
         _folder(suite, study.baseline, 2)
     elif shutil.which(_executable()[0]) is None:
         raise QuantcaseError(f"suite {suite.title}: lm_eval is not installed", fix="pip install 'lm-eval[api]'")
-
-
-def _numbered(
-    items: list[QualityItem], rows: list[QualityRow], number: int
-) -> tuple[list[QualityItem], list[QualityRow]]:
-    for row in rows:
-        row.repeat = number
-    return items, rows
 
 
 def _executable() -> list[str]:

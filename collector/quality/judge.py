@@ -12,7 +12,7 @@ from collector.bundle.write import BundleWriter
 from collector.engines.base import Server
 from collector.errors import QuantcaseError
 from collector.progress import View
-from collector.quality import likelihood, suites
+from collector.quality import constrain, likelihood, suites
 from collector.quality.ask import Asker, gather_in_order
 from collector.quality.scorers import problem_of, score
 from collector.study import QualitySuite, Study
@@ -85,11 +85,16 @@ class Judge:
         ) as asker:
             for suite in self._study.quality:
                 if not store.has_items(suite.title):
-                    store.add_items(suite.title, await suites.build(suite, self._study, asker))
+                    items = await suites.build(suite, self._study, asker)
+                    store.add_items(suite.title, items)
+                    if how := constrain.told(items):
+                        self._view.say(f"{self._variant} quality {suite.title}: {how}")
                 if suite.kind == "lm-eval":
                     await self._harness(suite)
                     continue
                 asked = store.missing(suite.title, self._variant, self._number)
+                if suite.kind == "labels":
+                    asked = constrain.as_written(self._writer.folder, asked)
                 if asked:
                     await self._suite(suite, asked, asker)
         store.finish(self._variant, self._number)
@@ -124,10 +129,12 @@ class Judge:
         prompt = item.prompt if item.prompt is not None else item.messages or []
         reply = await asker.answer(
             item.api, prompt, item.output_tokens,
-            timeout_s=suite.request_timeout_s, tokens=suite.kind in _SUITES_WITH_TOKENS,
+            timeout_s=suite.request_timeout_s, tokens=suite.kind in _SUITES_WITH_TOKENS, more=constrain.fields(item),
         )  # fmt: skip
         if reply.status != "ok" and not self._server.alive():
             return  # the suite's end tells it; no row, so that a resumed run asks again
+        if reply.status == "ok" and (fault := constrain.broken(item, reply)):
+            reply.status, reply.error = "error", fault
         row = QualityRow(
             variant=self._variant, start=self._start, suite=item.suite, task=item.task, prompt_id=item.prompt_id,
             prompt_sha256=item.prompt_sha256, repeat=self._number, status=reply.status, error=reply.error,

@@ -1,4 +1,4 @@
-"""Classification: texts with labels out of a CSV or JSONL file, a data set of a hub, or the generated intents."""
+"""Classification: texts with labels out of a CSV or JSONL file, or the generated intents; a hub's are in `hub`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from collector.bundle.answers import QualityItem
-from collector.errors import QuantcaseError, UsageFault
+from collector.errors import UsageFault
 from collector.quality import intents
 from collector.quality.items import item, read_object
 
-__all__ = ["from_file", "from_hub", "generated", "items"]
+__all__ = ["from_file", "generated", "items", "names"]
 
 _MOST_BYTES = 200 << 20
 _MOST_LABELS = 200
 
 
-def items(suite: str, pairs: list[tuple[str, str]]) -> list[QualityItem]:
-    """One item a text; every label of the set stands in every prompt, in one order.
+def names(pairs: list[tuple[str, str]], known: list[str]) -> list[str]:
+    """The labels that are asked about: those that the set is known to have, else those of its texts; in one order."""
+    return sorted({*known, *(label for _, label in pairs)})
+
+
+def items(suite: str, pairs: list[tuple[str, str]], known: list[str] | None = None) -> list[QualityItem]:
+    """One item a text; every label of the set (`known` names them all) stands in every prompt, in one order.
 
     Raises:
         UsageFault: fewer than two labels, or so many that no prompt can hold them.
     """
-    labels = sorted({label for _, label in pairs})
+    labels = names(pairs, known or [])
     if not 2 <= len(labels) <= _MOST_LABELS:
         raise UsageFault(
             f"suite {suite}: the set has {len(labels)} labels, 2 to {_MOST_LABELS} can be asked",
@@ -94,33 +99,3 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         else:
             for row in csv.DictReader(f):
                 yield {k: v or "" for k, v in row.items() if k is not None}
-
-
-def from_hub(dataset: str, text_column: str, label_column: str, count: int) -> list[tuple[str, str]]:
-    """The first pairs of a Hugging Face data set's test split (or its first split), with the library `datasets`.
-
-    Raises:
-        QuantcaseError: the library is missing, or the hub cannot be reached: then name a local file.
-    """
-    try:
-        import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        raise QuantcaseError(
-            f"data set {dataset} needs the library `datasets`", fix="pip install datasets, or name a local `file`"
-        ) from None
-    try:
-        splits = datasets.load_dataset(dataset)
-    except Exception as e:  # whatever the hub's library raises: what matters is that it could not be had
-        raise QuantcaseError(
-            f"data set {dataset} cannot be had: {type(e).__name__}", fix="name a local `file` of the suite instead"
-        ) from e
-    split = splits["test"] if "test" in splits else splits[next(iter(splits))]
-    missing = [c for c in (text_column, label_column) if c not in split.column_names]
-    if missing:
-        raise UsageFault(f"{dataset} has no column {missing[0]}", fix=f"columns: {', '.join(split.column_names)}")
-    names = getattr(split.features[label_column], "names", None)
-    pairs = []
-    for row in split.select(range(min(count, len(split)))):
-        value = row[label_column]
-        pairs.append((str(row[text_column]), names[value] if names and isinstance(value, int) else str(value)))
-    return pairs

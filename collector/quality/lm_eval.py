@@ -38,6 +38,11 @@ _FIXES = (  # what the last words say, and what helps
         re.compile(r"(?i)tokenizer_info"),
         "name the tokenizer, or start the engine with --enable-tokenizer-info-endpoint",
     ),
+    (
+        re.compile(r"Tokenizer is required for loglikelihood"),
+        "tasks that compare likelihoods need a server that shows its tokenizer: vLLM with "
+        "--enable-tokenizer-info-endpoint; llama.cpp's has none",
+    ),
     (re.compile(r"Loglikelihood is not supported"), "ask tasks of that kind through the completions API"),
 )
 
@@ -52,7 +57,7 @@ def command(
     output: Path,
     limit: int | None,
     concurrency: int,
-    tokenizer: str,
+    tokenizer: str | None,
     context_tokens: int,
     seed: int,
     extra: list[str],
@@ -70,8 +75,8 @@ def command(
         output: the folder for its files; a name that ends in `.json` would be taken for a file.
         limit: at most so many documents of each task.
         concurrency: requests at a time.
-        tokenizer: a Hugging Face name or a folder, for `completions`; empty: the server's own (`/tokenizer_info`).
-            Chat needs none.
+        tokenizer: a Hugging Face name or a folder, for `completions`; empty: the server's own (`/tokenizer_info`);
+            None: none, which is enough for answers and not for likelihoods. Chat needs none.
         context_tokens: what the server's context holds. lm-eval takes 2,048 unless told, and cuts prompts at the left.
         seed: of lm-eval's own choices and of each request.
         extra: more words, such as `--num_fewshot 5`; they stand last, so they win.
@@ -92,7 +97,7 @@ def command(
     if not chat and tokenizer:  # the default of the backend, "auto", would ask the server although a name is given
         arguments |= {"tokenizer": tokenizer, "tokenizer_backend": "huggingface"}
     elif not chat:
-        arguments["tokenizer_backend"] = "remote"
+        arguments["tokenizer_backend"] = "none" if tokenizer is None else "remote"
     argv = [
         *executable,
         "--model",
@@ -146,10 +151,13 @@ async def run(argv: list[str], *, env: Mapping[str, str], timeout_s: float, log_
         return
     words = _last_words(process.log_tail(200))
     if code is None:
-        problem, fix = f"{argv[0]} was not done after {timeout_s:g} s", "allow more time, or ask fewer documents"
+        problem, fix = (
+            f"{Path(argv[0]).name} was not done after {timeout_s:g} s",
+            "allow more time, or ask fewer documents",
+        )
     else:
         ending = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"
-        problem = f"{argv[0]} {ending}"
+        problem = f"{Path(argv[0]).name} {ending}"
         fix = next((fix for pattern, fix in _FIXES if pattern.search(words)), "")
     see = f"its log is {log_path}"
     raise QuantcaseError(f"{problem}: {words}" if words else problem, fix=f"{fix}; {see}" if fix else see)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import math
 import re
@@ -13,7 +15,7 @@ import msgspec
 
 from collector.bundle.answers import QualityItem
 from collector.errors import UsageFault
-from collector.quality import exact, harness, labels, likelihood, long_context, texts
+from collector.quality import constrain, exact, harness, hub, labels, likelihood, long_context, texts
 from collector.quality.ask import Asker
 from collector.quality.items import as_completion, item, read_object, seeded
 from collector.quality.scorers import SCORERS, Criterion
@@ -34,7 +36,8 @@ def check(study: Study) -> None:
     """
     for suite in study.quality:
         if suite.kind == "labels" and (suite.file or suite.dataset):
-            labels.items(suite.title, _labelled(suite))
+            found = _labelled(suite, study.seed)
+            labels.items(suite.title, found.pairs, found.names)
         elif suite.kind == "file":
             _own(suite)
         elif suite.kind == "likelihood" and suite.file:
@@ -49,9 +52,11 @@ async def build(suite: QualitySuite, study: Study, asker: Asker) -> list[Quality
     Raises:
         UsageFault: a file of the suite is missing or wrong.
     """
+    if suite.kind == "labels":
+        return await _labels(suite, study, asker)
     made = await _chat_items(suite, study, asker)
     if suite.api == "completions" and suite.kind != "likelihood":
-        return [as_completion(i) for i in made]
+        made = [as_completion(i) for i in made]
     return made
 
 
@@ -61,9 +66,6 @@ async def _chat_items(suite: QualitySuite, study: Study, asker: Asker) -> list[Q
         return _sanity(suite)
     if suite.kind == "exact":
         return exact.items(suite.title, count, study.seed)
-    if suite.kind == "labels":
-        pairs = _labelled(suite) if suite.file or suite.dataset else labels.generated(count, study.seed)
-        return labels.items(suite.title, pairs)
     if suite.kind == "long-context":
         rate = await _tokens_per_word(asker, suite.api)
         return long_context.items(suite.title, count, study.seed, suite.lengths, study.context_tokens, rate)
@@ -74,11 +76,30 @@ async def _chat_items(suite: QualitySuite, study: Study, asker: Asker) -> list[Q
     return []  # lm-eval brings its own
 
 
-def _labelled(suite: QualitySuite) -> list[tuple[str, str]]:
+async def _labels(suite: QualitySuite, study: Study, asker: Asker) -> list[QualityItem]:
+    """Texts with labels, and how this server, and all that follow, are asked for one of them."""
+    found = await asyncio.to_thread(_labelled, suite, study.seed)
+    made = labels.items(suite.title, found.pairs, found.names)
+    if suite.api == "completions":
+        made = [as_completion(i) for i in made]
+    made = [msgspec.structs.replace(i, source=found.source) for i in made]
+    names = labels.names(found.pairs, found.names)
+    return await constrain.settle(asker, made, names, answers=suite.answers, timeout_s=suite.request_timeout_s)
+
+
+def _labelled(suite: QualitySuite, seed: int) -> hub.Labelled:
     count = suite.items or _ITEMS["labels"]
     if suite.file:
-        return labels.from_file(Path(suite.file).expanduser(), suite.text_column, suite.label_column, count)
-    return labels.from_hub(suite.dataset, suite.text_column, suite.label_column, count)
+        path = Path(suite.file).expanduser()
+        return hub.Labelled(labels.from_file(path, suite.text_column, suite.label_column, count))
+    if suite.dataset:
+        return _from_hub(suite.dataset, suite.text_column, suite.label_column, count)
+    return hub.Labelled(labels.generated(count, seed))
+
+
+@functools.lru_cache(maxsize=8)  # looked at before the run starts, asked when the first server stands: one fetch
+def _from_hub(dataset: str, text_column: str, label_column: str, count: int) -> hub.Labelled:
+    return hub.labelled(dataset, text_column, label_column, count)
 
 
 def _sanity(suite: QualitySuite) -> list[QualityItem]:

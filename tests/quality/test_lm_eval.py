@@ -65,6 +65,8 @@ def test_completions_count_tokens_by_a_named_tokenizer_or_the_servers_own() -> N
     own = json.loads(after(words("completions"), "--model_args"))
     assert own["tokenizer_backend"] == "remote"
     assert "tokenizer" not in own
+    none = json.loads(after(words("completions", tokenizer=None), "--model_args"))
+    assert none["tokenizer_backend"] == "none"
 
 
 def test_limit_and_more_words_stand_last() -> None:
@@ -138,6 +140,10 @@ exit 3"""
         (
             "RuntimeError: RemoteTokenizer: GET http://127.0.0.1:1/tokenizer_info: Connection refused",
             "is the engine up",
+        ),
+        (
+            "AssertionError: Tokenizer is required for loglikelihood tasks to compute context lengths.",
+            "vLLM with --enable-tokenizer-info-endpoint",
         ),
         ("NotImplementedError: Loglikelihood is not supported for chat completions.", "completions API"),
     ],

@@ -65,7 +65,7 @@ def page(view: CaseView) -> str:
         control=_control_words(view) if view.quality else none("There is nothing to compare."),
         rules=_rules(view),
         tasks=_task_table(view, brief=False) if view.quality else none("No task was asked."),
-        confusions=_confusions(view),
+        confusions=_asked(view) + _confusions(view),
         likeness=_likeness(view),
         form=_form(view),
         marks=_marks(view),
@@ -292,6 +292,23 @@ def _marks(view: CaseView) -> str:
         if mine:
             rows.append([text(variant), *(f"{mine.count(mark)}" for mark in _MARKS)])
     return table("marks", [Column("Variant"), *(Column(m, True) for m in _MARKS)], rows)
+
+
+def _asked(view: CaseView) -> str:
+    """How the suites of labels were asked, one sentence each; nothing where none was."""
+    said = []
+    for suite in sorted({i.suite for i in view.case.quality_items.values() if i.scorer == "label" and i.answers}):
+        first = next(i for i in view.case.quality_items.values() if i.suite == suite)
+        if first.answers == "constrained":
+            how = f"every variant's answer was held to the {len(first.choices or [])} labels, by the request field "
+            how += text(first.constraint)
+        elif first.free_because:
+            how = f"the answers were free, because the engine held none to the labels: {text(first.free_because)}"
+        else:
+            how = "the answers were free, as the study asks"
+        source = f" The texts: {text(first.source)}." if first.source else ""
+        said.append(f"<p>{text(suite)}: {how}.{source}</p>\n\n")
+    return "".join(said)
 
 
 def _confusions(view: CaseView) -> str:

@@ -323,6 +323,10 @@ def test_rollback_limits_are_a_fifth_above_the_measured_interval(sound: Case, so
     assert row[2] == "MarlinLinearKernel for AutoAWQMarlinLinearMethod"
     assert row[4].startswith(f"{one.tpot_limit_ms:.2f}"[:4])
     assert "c" * 64 in sound_page
+    assert row[5].startswith(f"{one.e2e_limit_ms:,.0f}"[:3])
+    sound.study.workload("batch").e2e_limit_ms = 2.0
+    assert {r.e2e_limit_ms for r in rollbacks(sound, view.points, view.verdicts) if r.workload == "batch"} == {2.0}
+    sound.study.workload("batch").e2e_limit_ms = None
     few = rollbacks(sound, [replace(p, shown=False, n=9) for p in view.points], view.verdicts)
     assert {r.ttft_limit_ms for r in few} == {None}
 

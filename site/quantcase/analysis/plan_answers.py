@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantcase.analysis.compare import Comparison
-from quantcase.analysis.plan_checks import command_of, formats, name_list
+from quantcase.analysis.plan_checks import command_of, formats
+from quantcase.analysis.plan_common import name_list
 from quantcase.analysis.points import Point, pick
 from quantcase.analysis.verdict import Verdict
 from quantcase.catalog import Case
@@ -176,8 +177,10 @@ class Rollback:
     load: str
     ttft: Point | None
     tpot: Point | None
+    e2e: Point | None
     ttft_limit_ms: float | None
     tpot_limit_ms: float | None
+    e2e_limit_ms: float | None
 
 
 def rollbacks(case: Case, found: Sequence[Point], verdicts: Sequence[Verdict]) -> list[Rollback]:
@@ -192,9 +195,10 @@ def rollbacks(case: Case, found: Sequence[Point], verdicts: Sequence[Verdict]) -
         if c.kind != "faster" and v.kind != "recommend":
             continue
         workload = case.study.workload(v.workload)
-        ttft, tpot = (pick(found, v.variant, v.workload, c.load, f"{m}_ms_p95") for m in ("ttft", "tpot"))
-        limits = _limit(ttft, workload.ttft_limit_ms), _limit(tpot, workload.tpot_limit_ms)
-        made.append(Rollback(v.variant, v.workload, c.load, ttft, tpot, *limits))
+        own = (workload.ttft_limit_ms, workload.tpot_limit_ms, workload.e2e_limit_ms)
+        ttft, tpot, e2e = (pick(found, v.variant, v.workload, c.load, f"{m}_ms_p95") for m in ("ttft", "tpot", "e2e"))
+        bounds = (_limit(point, limit) for point, limit in zip((ttft, tpot, e2e), own, strict=True))
+        made.append(Rollback(v.variant, v.workload, c.load, ttft, tpot, e2e, *bounds))
     return made
 
 

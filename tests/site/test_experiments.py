@@ -158,6 +158,18 @@ def test_the_score_is_the_weighted_geometric_mean_times_quality() -> None:
     assert score.low < score.value < score.high
     assert score.ratios == pytest.approx({"throughput": 2, "tpot": 2, "kv": 1.5, "cost": 2})
     assert (found.reference, found.tied) == (base, [])
+    assert score.halves == pytest.approx({"throughput": math.log(1.01 / 0.99) / 2, "tpot": math.log(1.01 / 0.99) / 2,
+                                          "kv": 0, "cost": math.log(101 / 99) / 2})  # fmt: skip
+
+
+def test_a_part_without_weight_is_shown_and_does_not_count() -> None:
+    base, fp8 = row("bf16", 1000, 500, 16.0), row("fp8", 2000, 300, 8.0)
+    found = balance([base, fp8], "bf16", "batch", {"fp8": "pass"})
+    assert found is not None
+    assert (found.kind, found.asked) == ("batch", WEIGHTS["batch"])
+    assert "tpot" not in found.weights
+    assert found.scores[0].ratios["tpot"] == pytest.approx(2)
+    assert found.scores[0].value == pytest.approx(2**0.9)  # the KV capacity is the same
 
 
 def test_the_order_does_not_depend_on_the_reference_and_near_scores_tie() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import math
 import re
 import statistics
 from pathlib import Path
@@ -14,10 +16,12 @@ from collector.bundle.manifest import resources, write
 from collector.bundle.metrics import percentile
 from collector.bundle.read import open_bundle
 from collector.study import loads
+from quantcase.analysis.experiments import WEIGHTS
 from quantcase.analysis.scaling import capacity
 from quantcase.catalog import load
 from quantcase.pages.log import page
 from quantcase.pages.view import CaseView, Options
+from quantcase.text import number
 from tests.makers import STUDY, make_bundle
 
 HEADINGS = [
@@ -140,6 +144,9 @@ def test_findings_name_the_best_with_their_rule(view: CaseView, made: str) -> No
     assert "the lowest P95 E2E of 8 configurations (beside it 4 with fewer than 100 requests and no p95)" in said
     assert "batch**: awq at concurrency 32" in said
     assert "Quality was not measured" in said
+    assert "Weights (chat): throughput 0.20, 1 / TPOT 0.40, KV capacity 0.20, 1 / cost of a request 0.20" in " ".join(
+        said.replace(" .", ".").split()
+    )
     scores = table(made, "balance-chat")
     assert scores[0][0] == "awq at concurrency 16"
     assert scores[0][-2] == "0.9"
@@ -214,3 +221,23 @@ def test_a_replay_chooses_nothing(tmp_path: Path) -> None:
 def test_no_load_test_is_a_sentence(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path, only=("bf16",))
     assert "No Locust load test was run for this bundle." in page(view_of(folder))
+
+
+def test_the_data_of_the_sliders_are_the_tables_and_harmless(view: CaseView, made: str) -> None:
+    blocks = {
+        d["workload"]: d for d in map(json.loads, map(html.unescape, re.findall(r'data-balance="([^"]*)"', made)))
+    }
+    assert list(blocks) == ["chat", "batch"]
+    data, rows = blocks["batch"], table(made, "balance-batch")
+    assert {p["key"]: p["weight"] for p in data["parts"]} == {"throughput": 40, "tpot": 0, "kv": 10, "cost": 50}
+    assert [r["name"] for r in data["rows"]] == [r[0] for r in rows]
+    for row, shown in zip(data["rows"], rows, strict=True):
+        assert [f"{x:.3f}" for x in row["ratios"]] == shown[2:6]
+        logs = [p["weight"] / 100 * math.log(x) for p, x in zip(data["parts"], row["ratios"], strict=True)]
+        assert shown[1].split(" ")[0] == number(row["quality"] * math.exp(math.fsum(logs)))
+    assert not re.search(r'data-balance="[^"]*[<>{}\[\]`]', made)
+
+
+def test_every_default_weight_is_a_place_of_its_slider() -> None:
+    for weights in WEIGHTS.values():
+        assert all(math.isclose(20 * w, round(20 * w)) for w in weights.values())

@@ -160,7 +160,7 @@ def test_ranges_of_the_recommendations(published: Path) -> None:
 
 
 def test_the_chart_is_whole_and_says_its_finding(published: Path) -> None:
-    svg = re.search(r'<figure class="qc-figure" id="fig-offload">.*?(<svg.*?</svg>)', page_of(published.parent))
+    svg = re.search(r'<figure class="qc-figure" id="fig-offload".*?(<svg.*?</svg>)', page_of(published.parent))
     assert svg is not None
     minidom.parseString(svg[1])
     assert "from 1.34 GB (Phi-3.5-MoE Q2_K) to 2.46 GB (Phi-3.5-MoE Q8_0)" in svg[1]
@@ -253,7 +253,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Variant(name="q4-offload", model="m-Q4.gguf", method="gguf:Q4_K_M", args=["--cpu-moe"]),
     ]
     asked = msgspec.structs.replace(asked, engine=EngineSpec(name="llamacpp"), variants=variants, baseline="f16")
-    loaded = {"f16": 20_480.0, "q4": 10_240.0, "q4-offload": 2_048.0}
+    peak = {"f16": 20_736.0, "q4": 10_496.0, "q4-offload": 2_304.0}
 
     def row(v: Variant, start: int = 1) -> VariantRow:
         argv = msgspec.json.encode(["llama-server", *v.args]).decode()
@@ -261,7 +261,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return msgspec.structs.replace(
             variant_row(v, start), engine="llamacpp", method=v.method, argv=argv, checkpoint_bytes=size,
             bits=16.0 if v.name == "f16" else 4.96, weights_gib=size / 2**30, kv_cache_gib=0.25,
-            activations_gib=0.125, vram_idle_mib=0.0, vram_loaded_mib=loaded[v.name],
+            activations_gib=0.125, vram_idle_mib=256.0, vram_loaded_mib=2_000.0, vram_peak_mib=peak[v.name],
         )  # fmt: skip
 
     with pytest.MonkeyPatch.context() as patch:
@@ -284,13 +284,51 @@ def test_measured_gguf_cases_stand_in_their_own_table_with_their_offload(gguf: P
         assert shown.startswith(f"{number(mine['throughput_tok_s'].mean())} (")
     assert 'href="../cases/gguf/"' in page
     assert 'data-grade="measured"' in page
-    assert tables(page)["pairs-gguf"][1:] == [["q4", "q4-offload", "10.0", "2.00", "8.00", "80.0", "10.0 and 2.00"]]
+    assert head[6:8] == ["Buffers on the GPU (MiB)", "Driver (MiB)"]
+    assert by_name["q4"][6:8] == ["–", "10,240"]  # the peak less what was in use before, not the reading once ready
+    assert tables(page)["pairs-gguf"][1:] == [["q4", "q4-offload", "10.0", "2.00", "8.00", "80.0", "10.0", "2.00"]]
+
+
+def changed(gguf: Path, **more: dict[str, float | None]) -> CaseView:
+    """The case with other readings of memory: column -> value by variant."""
+    case = load(gguf.parent).cases[0]
+    rows = [
+        msgspec.structs.replace(v, **{name: given[v.variant] for name, given in more.items() if v.variant in given})
+        for v in case.variants
+    ]
+    case.__dict__["variants"] = rows
+    return CaseView(case, Options())
+
+
+def test_the_drivers_peak_stands_beside_the_buffers_and_a_wide_gap_is_marked(gguf: Path) -> None:
+    """9,400 of 10,240 MiB is 8.9 % more in the driver's eyes, 1,600 of 2,048 MiB is 28 %."""
+    view = changed(gguf, vram_buffers_mib={"q4": 9_400.0, "q4-offload": 1_600.0})
+    page = summary.page([view])
+    head, row = tables(page)["pairs-gguf"]
+    assert head[6:] == ["Driver, baseline (GiB)", "Driver, offload (GiB)"]
+    assert row[2:] == ["9.18", "1.56", "7.62", "83.0", "10.0", "2.00 ! +28 % against the buffers"]
+    by_name = {r[0]: r for r in tables(page)["gguf-gguf"]}
+    assert by_name["q4"][6:8] == ["9,400", "10,240"]
+    assert by_name["q4-offload"][6:8] == ["1,600", "2,048 ! +28 % against the buffers"]
+    assert "NVML's peak while measuring" in plain(page)
+    smaller = changed(gguf, vram_buffers_mib={"q4": 12_000.0, "q4-offload": 2_048.0})
+    assert "10.0 ! −15 % against the buffers" in plain(summary.page([smaller]))
+
+
+def test_without_a_peak_the_reading_once_ready_stands_and_says_so(gguf: Path) -> None:
+    view = changed(gguf, vram_peak_mib={"q4": None}, vram_loaded_mib={"q4": 5_376.0})
+    assert tables(summary.page([view]))["pairs-gguf"][1][6] == "5.00 once ready"
+    assert offload.device(next(r for r in view.case.variants if r.variant == "q4")) == offload.Device(
+        None, 5_120.0, "loaded"
+    )
 
 
 def test_without_a_gpu_no_offload_is_claimed(gguf: Path) -> None:
     case = load(gguf.parent).cases[0]
-    case.__dict__["variants"] = [msgspec.structs.replace(v, vram_loaded_mib=None) for v in case.variants]
+    nothing = {"vram_loaded_mib": None, "vram_peak_mib": None}
+    case.__dict__["variants"] = [msgspec.structs.replace(v, **nothing) for v in case.variants]
     assert offload.pairs(case) == []
+    assert "Driver (MiB)" not in summary.page([CaseView(case, Options())])
     assert "both with everything on a GPU and with offload" in plain(summary.page([CaseView(case, Options())]))
 
 

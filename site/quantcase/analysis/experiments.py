@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,8 +30,8 @@ from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
 __all__ = [
-    "QUALITY", "WEIGHTS", "Balance", "Choice", "Experiment", "Figure", "Row", "Score", "Status", "balance", "best",
-    "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "saved_gib",
+    "QUALITY", "SWING", "WEIGHTS", "Balance", "Choice", "Experiment", "Figure", "Kind", "Row", "Score", "Status",
+    "balance", "best", "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "saved_gib",
     "usd_per_request",
 ]  # fmt: skip
 
@@ -45,7 +45,7 @@ WEIGHTS: dict[Kind, dict[str, float]] = {
 }
 # What a grade of quality leaves of the score. Not measured counts as caution: a loss is not ruled out.
 QUALITY = {"pass": 1.0, "caution": 0.9, "unknown": 0.9, "not measured": 0.9, "fail": 0.0}
-_SWING = 0.5  # a weight is moved by so much either way to see whether the order holds
+SWING = 0.5  # a weight is moved by so much either way to see whether the order holds
 _LONG_TOKENS = 16_000
 
 
@@ -108,6 +108,7 @@ class Score:
     high: float
     quality: float  # the factor g
     ratios: dict[str, float]  # part -> ratio to the reference, each the better the higher
+    halves: dict[str, float]  # part -> half its interval as a logarithm; nan where it is not known
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,10 @@ class Balance:
     scores: list[Score]
     tied: list[Score]  # whose interval meets the best one's, or where either has none
     reference: Row
-    weights: dict[str, float]
+    weights: dict[str, float]  # of the parts that count; they sum to 1
     dimensions: list[str]  # of the front
+    kind: Kind  # whose weights these are
+    asked: dict[str, float]  # the same as `WEIGHTS` has them: of every part that all of these have, 0 included
     unstable: list[str] = field(default_factory=list)  # weights which, moved by half, put another first
 
 
@@ -308,19 +311,20 @@ def balance(rows: Sequence[Row], baseline: str, kind: Kind, grades: Mapping[str,
         weights.pop("kv", None)
     weights = _normal(weights)
     ready = [r for r in front if set(weights) <= set(_parts(r))]
+    asked = {k: w for k, w in WEIGHTS[kind].items() if all(k in _parts(r) for r in (*ready, reference))}
     graded = {**dict(grades), baseline: "pass"}  # it is what the others are graded against
     given = {r.variant: QUALITY[graded.get(r.variant, "not measured")] for r in ready}
 
     def scored(by: Mapping[str, float]) -> list[Score]:
-        return sorted((_score(r, reference, by, given[r.variant]) for r in ready), key=lambda s: -s.value)
+        return sorted((_score(r, reference, asked, by, given[r.variant]) for r in ready), key=lambda s: -s.value)
 
     scores = scored(weights)
     if not scores:
         return None
-    moved = {k: [_normal({**weights, k: w * f}) for f in (1 - _SWING, 1 + _SWING)] for k, w in weights.items()}
+    moved = {k: [_normal({**weights, k: w * f}) for f in (1 - SWING, 1 + SWING)] for k, w in weights.items()}
     unstable = [k for k, each in moved.items() if any(scored(by)[0].row is not scores[0].row for by in each)]
     tied = [s for s in scores[1:] if _meet(scores[0], s)]
-    return Balance(scores, tied, reference, weights, dimensions, unstable)
+    return Balance(scores, tied, reference, weights, dimensions, kind, asked, unstable)
 
 
 def _normal(weights: Mapping[str, float]) -> dict[str, float]:
@@ -340,10 +344,11 @@ def _parts(row: Row) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _score(row: Row, reference: Row, weights: Mapping[str, float], factor: float) -> Score:
+def _score(row: Row, reference: Row, parts: Iterable[str], weights: Mapping[str, float], factor: float) -> Score:
     """S of one configuration. Its parts come from the same repeats, so their errors are added, not their squares."""
     mine, theirs = _parts(row), _parts(reference)
-    ratios = {k: mine[k][0] / theirs[k][0] for k in weights}
+    ratios = {k: mine[k][0] / theirs[k][0] for k in parts}
     value = factor * math.exp(math.fsum(w * math.log(ratios[k]) for k, w in weights.items()))
     half = math.fsum(w * mine[k][1] for k, w in weights.items())
-    return Score(row, value, value * math.exp(-half), value * math.exp(half), factor, ratios)
+    halves = {k: mine[k][1] for k in parts}
+    return Score(row, value, value * math.exp(-half), value * math.exp(half), factor, ratios, halves)

@@ -24,7 +24,8 @@ from collector.bundle.tables import read_text, rows_from_text
 from quantcase.catalog import Case
 
 __all__ = [
-    "Findings", "Gguf", "Pair", "Published", "Row", "Use", "findings", "ggufs", "is_gguf", "pairs", "published", "uses",
+    "Device", "Findings", "Gguf", "Pair", "Published", "Row", "Use", "device", "findings", "ggufs", "is_gguf", "pairs",
+    "published", "uses",
 ]  # fmt: skip
 
 FILE = "published.csv"
@@ -251,6 +252,51 @@ def _range(values: Iterable[Decimal]) -> tuple[Decimal, Decimal]:
     return ordered[0], ordered[-1]
 
 
+_WIDE_GAP = 0.10
+
+
+@dataclass(frozen=True)
+class Device:
+    """What one server start took on the GPU, MiB: by llama.cpp's buffers on CUDA0 (model + KV + compute) and by NVML.
+
+    The driver's figure is NVML's peak of used device memory while measuring, less what was in use before the server
+    started; `at` says "loaded" where only the reading once ready was recorded. NVML counts the whole card: a process
+    that came later counts as well.
+    """
+
+    buffers_mib: float | None
+    driver_mib: float | None
+    at: Literal["peak", "loaded"] = "peak"
+
+    @property
+    def gap(self) -> float | None:
+        """How far the driver is from the buffers, as a share of the buffers; None where either is not recorded."""
+        if self.driver_mib is None or not self.buffers_mib:
+            return None
+        return self.driver_mib / self.buffers_mib - 1
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the two are more than a tenth apart."""
+        return self.gap is not None and abs(self.gap) > _WIDE_GAP
+
+
+def device(row: VariantRow) -> Device | None:
+    """The memory of one server start; None where neither the log nor the driver states any."""
+    seen = next(
+        (
+            (value - row.vram_idle_mib, at)
+            for at, value in (("peak", row.vram_peak_mib), ("loaded", row.vram_loaded_mib))
+            if value is not None and row.vram_idle_mib is not None and value > row.vram_idle_mib
+        ),
+        None,
+    )
+    buffers = row.vram_buffers_mib or None  # 0: nothing lies on CUDA0
+    if seen is None:
+        return None if buffers is None else Device(buffers, None)
+    return Device(buffers, seen[0], "peak" if seen[1] == "peak" else "loaded")
+
+
 @dataclass(frozen=True)
 class Gguf:
     """One measured GGUF variant: what llama.cpp's log states of it. MiB is llama.cpp's own unit."""
@@ -262,6 +308,7 @@ class Gguf:
     weights_mib: float | None
     kv_mib: float | None
     working_mib: float | None
+    device: Device | None = None
 
 
 def is_gguf(case: Case) -> bool:
@@ -279,31 +326,35 @@ def ggufs(case: Case) -> list[Gguf]:
             row.method.removeprefix("gguf:"),
             None if row.checkpoint_bytes is None else row.checkpoint_bytes / 1e6,
             row.bits,
-            *(None if gib is None else gib * 1024 for gib in (row.weights_gib, row.kv_cache_gib, row.activations_gib)),
+            _mib(row.weights_gib),
+            _mib(row.kv_cache_gib),
+            _mib(row.activations_gib),
+            device(row),
         )
         for row in rows
     ]
     return sorted(found, key=lambda g: (g.file_mb is None, g.file_mb or 0.0))
 
 
-_WIDE_GAP = 0.10
+def _mib(gib: float | None) -> float | None:
+    return None if gib is None else gib * 1024
 
 
 @dataclass(frozen=True)
 class Pair:
     """The same file with everything on the GPU and with experts in the host's memory.
 
-    GiB by llama.cpp's buffers on CUDA0 (model + KV + compute, as the published tables count), else by the driver
-    (loaded - idle); `driver_*` stands beside them, because buffers leave out what CUDA itself takes.
+    GiB by llama.cpp's buffers on CUDA0 (as the published tables count) where both starts state them, else by the
+    driver. What the driver saw of each stands beside, because buffers leave out what CUDA itself takes.
     """
 
     baseline: str
     offload: str
     baseline_gib: float
     offload_gib: float
-    by_buffers: bool = False
-    driver_baseline_gib: float | None = None
-    driver_offload_gib: float | None = None
+    by_buffers: bool
+    baseline_device: Device
+    offload_device: Device
 
     @property
     def saved_gib(self) -> float:
@@ -313,40 +364,24 @@ class Pair:
     def reduction_pct(self) -> float:
         return 100 * self.saved_gib / self.baseline_gib
 
-    @property
-    def disagrees(self) -> bool:
-        """Whether buffers and driver are more than a tenth apart."""
-        return self.gap is not None and self.gap > _WIDE_GAP
-
-    @property
-    def gap(self) -> float | None:
-        """How much more the driver sees than the buffers say, as a share of the buffers: the larger of both sides."""
-        sides = ((self.baseline_gib, self.driver_baseline_gib), (self.offload_gib, self.driver_offload_gib))
-        gaps = [abs(seen / said - 1) for said, seen in sides if seen is not None and said > 0]
-        return max(gaps) if self.by_buffers and gaps else None
-
 
 def pairs(case: Case) -> list[Pair]:
-    """Measured baselines with their offloaded twin, where the driver saw what each took (loaded - idle)."""
+    """Measured baselines with their offloaded twin, where buffers or driver tell of both what each took."""
     rows = [r for v in case.study.variants if (r := case.served(v.name)) is not None]
     found = []
     for a, b in itertools.permutations(rows, 2):
         same = (a.model, a.method, a.kv_dtype) == (b.model, b.method, b.kv_dtype)
-        if not same or _offloaded(a) or not _offloaded(b):
+        mine, theirs = device(a), device(b)
+        if not same or _offloaded(a) or not _offloaded(b) or mine is None or theirs is None:
             continue
-        driver = _driver_gib(a), _driver_gib(b)
-        if a.vram_buffers_mib and b.vram_buffers_mib:
-            said = a.vram_buffers_mib / 1024, b.vram_buffers_mib / 1024
-            found.append(Pair(a.variant, b.variant, *said, True, *driver))
-        elif driver[0] is not None and driver[1] is not None:
-            found.append(Pair(a.variant, b.variant, driver[0], driver[1], False, *driver))
+        if mine.buffers_mib and theirs.buffers_mib:
+            mib, by_buffers = (mine.buffers_mib, theirs.buffers_mib), True
+        elif mine.driver_mib and theirs.driver_mib:
+            mib, by_buffers = (mine.driver_mib, theirs.driver_mib), False
+        else:
+            continue
+        found.append(Pair(a.variant, b.variant, mib[0] / 1024, mib[1] / 1024, by_buffers, mine, theirs))
     return found
-
-
-def _driver_gib(row: VariantRow) -> float | None:
-    if row.vram_loaded_mib is None or row.vram_idle_mib is None or row.vram_loaded_mib <= row.vram_idle_mib:
-        return None
-    return (row.vram_loaded_mib - row.vram_idle_mib) / 1024
 
 
 def _offloaded(row: VariantRow) -> bool:

@@ -7,15 +7,7 @@ from quantcase.html import change, kind_words
 from quantcase.pages.view import CaseView
 from quantcase.text import load_words, number, signed_percent, text
 
-__all__ = ["headline", "key_finding", "leaders", "learned", "vram_finding"]
-
-
-_GRADE_WORDS = {
-    "pass": "no loss was detected for",
-    "caution": "a loss cannot be ruled out for",
-    "fail": "a loss was found for",
-    "unknown": "nothing can be said of",
-}
+__all__ = ["headline", "key_finding", "leaders", "vram_finding"]
 
 
 def headline(view: CaseView) -> str:
@@ -120,31 +112,9 @@ def vram_finding(view: CaseView) -> str:
     return " ".join(sentences)
 
 
-def learned(view: CaseView) -> str:
-    """A few sentences to the customer who asks whether to quantize, made of this case's own figures."""
-    parts = [headline(view), vram_finding(view)]
-    if any(c.kind == "inconclusive" for c in view.claims):
-        count = sum(c.kind == "inconclusive" for c in view.claims)
-        parts.append(
-            f"{count} of {len(view.claims)} comparisons stayed inside the noise with {view.case.study.repeats} "
-            "repeats; they are marked as inconclusive and decide nothing."
-        )
-    parts.append(_quality_learned(view))
-    return " ".join(p for p in parts if p)
-
-
 def verdict_sentence(verdict: Verdict) -> str:
     """One recommendation with its rule."""
     figures = ""
     if c := verdict.evidence:
         figures = f" ({change(c)} throughput at {load_words(c.load)})"
     return f"{text(verdict.because)}{figures}"
-
-
-def _quality_learned(view: CaseView) -> str:
-    """What the answers taught; the question that is left open where they were not judged."""
-    grades = {g: [text(v.variant) for v in view.quality_verdicts.values() if v.grade == g] for g in _GRADE_WORDS}
-    said = [f"{words} {', '.join(grades[g])}" for g, words in _GRADE_WORDS.items() if grades[g]]
-    if not said:
-        return "The next variable is quality: what a faster answer is worth depends on whether it is still right."
-    return f"Answers, prompt by prompt against the baseline: {'; '.join(said)}."

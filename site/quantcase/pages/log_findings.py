@@ -12,17 +12,17 @@ from quantcase.analysis.experiments import Balance, Choice, Figure, Row
 from quantcase.analysis.points import LEAST, Point
 from quantcase.analysis.scaling import Capacity
 from quantcase.html import Column, none, table
+from quantcase.pages import log_balance, same_bits
+from quantcase.pages.log_balance import at, named
 from quantcase.pages.view import CaseView
 from quantcase.text import number, signed_percent, span, text
 
 __all__ = ["bullets", "sections"]
 
-_PARTS = {"throughput": "throughput", "tpot": "1 / TPOT", "kv": "KV capacity", "cost": "1 / cost of a request"}
 _WITHHELD = {
     "unsound": "Nothing is chosen: the bundle has faults.",
     "simulated": "Nothing is chosen: these are replayed timings, no measurement.",
 }
-_MOST_TIED = 4  # more are counted, not named
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,6 @@ def _found(view: CaseView, rows: list[Row], out: Mapping[str, str], workload: st
     )  # fmt: skip
 
 
-def _at(row: Row) -> str:
-    return f"{text(row.variant)} at {text(row.load.words)}"
-
-
 def _with(measured: Figure | Point | None, unit: str) -> str:
     """A figure with its interval and unit."""
     return f"{span(measured.value, measured.low, measured.high)} {unit}" if measured else "not measured"
@@ -93,7 +89,7 @@ def _with(measured: Figure | Point | None, unit: str) -> str:
 def _findings(view: CaseView, rows: list[Row], found: list[_Found], out: Mapping[str, str]) -> str:
     taken = {id(r) for f in found for r in f.rows}
     left = [f"{text(v)}: {text(why)}" for v, why in out.items()]
-    limited = [f"{_at(r)} ({text(r.workload)})" for r in rows if id(r) not in taken and r.variant not in out]
+    limited = [f"{at(r)} ({text(r.workload)})" for r in rows if id(r) not in taken and r.variant not in out]
     if limited:
         left.append(f"the client was the limit, so they may well be faster: {', '.join(limited)}")
     parts = ["Left out: " + "; ".join(left) + "." if left else "Every configuration that was measured takes part."]
@@ -103,7 +99,9 @@ def _findings(view: CaseView, rows: list[Row], found: list[_Found], out: Mapping
         parts.append("Quality was not measured: the choice is one of speed and memory alone.")
     parts.append("### Best for latency\n\n" + "\n".join(f"- {_latency(f)}" for f in found))
     parts.append("### Best for throughput\n\n" + "\n".join(f"- {_throughput(f)}" for f in found))
-    parts.append("### Best balance\n\n" + "\n\n".join(_balance(f) for f in found))
+    scored = [log_balance.block(f.workload, f.balance, len(f.rows)) for f in found]
+    parts.append("### Best balance\n\n" + "\n\n".join(scored))
+    parts.append("### Formats of the same bits\n\n" + same_bits.section(view, out))
     parts.append("### Cost analysis\n\n" + _cost(view, found))
     return "\n\n".join(parts)
 
@@ -115,7 +113,7 @@ def _latency(f: _Found) -> str:
     hidden = len(f.rows) - c.out_of
     few = f" (beside it {hidden} with fewer than {LEAST[95]} requests and no p95)" if hidden else ""
     return (
-        f"{name}: {_at(c.row)}, P95 E2E {_with(c.row.p95, 'ms')}, n = {c.row.n:,}. Reasoning: the lowest P95 E2E of "
+        f"{name}: {at(c.row)}, P95 E2E {_with(c.row.p95, 'ms')}, n = {c.row.n:,}. Reasoning: the lowest P95 E2E of "
         f"{_among(f, c)}{few}.{_tie(c)}"
     )
 
@@ -125,7 +123,7 @@ def _throughput(f: _Found) -> str:
     if c is None:
         return f"{name}: no configuration that takes part has a throughput."
     return (
-        f"{name}: {_at(c.row)}, {_with(c.row.tok_s, 'tok/s')}, {_with(c.row.req_s, 'samples/s')}, n = {c.row.n:,}. "
+        f"{name}: {at(c.row)}, {_with(c.row.tok_s, 'tok/s')}, {_with(c.row.req_s, 'samples/s')}, n = {c.row.n:,}. "
         f"Reasoning: the most output tokens per second of {_among(f, c)}.{_tie(c)}"
     )
 
@@ -138,46 +136,7 @@ def _among(f: _Found, c: Choice) -> str:
 def _tie(c: Choice) -> str:
     if not c.tied:
         return " No other interval meets its own." if c.out_of > 1 else ""
-    return f" No winner over {_named(c.tied)}: the intervals meet, or there is none."
-
-
-def _named(rows: Sequence[Row]) -> str:
-    more = f" and {len(rows) - _MOST_TIED} more" if len(rows) > _MOST_TIED else ""
-    return ", ".join(_at(r) for r in rows[:_MOST_TIED]) + more
-
-
-def _balance(f: _Found) -> str:
-    b, name = f.balance, f"**{text(f.workload)}**"
-    if b is None:
-        return f"{name}: no score: it needs a P95 E2E of some configuration, and the baseline as the reference."
-    top = b.scores[0]
-    weights = ", ".join(f"{_PARTS[k]} {w:.2f}" for k, w in b.weights.items())
-    tie = f" No winner over {_named([s.row for s in b.tied])}: the intervals of S meet." if b.tied else ""
-    moved = ", ".join(_PARTS[k] for k in b.unstable)
-    sure = f"The first place changes when the weight of {moved} is moved by half." if b.unstable else (
-        "The first place stays when any one weight is moved by half either way."
-    )  # fmt: skip
-    body = [
-        [
-            _at(s.row),
-            span(s.value, s.low, s.high),
-            *(f"{s.ratios[k]:.3f}" for k in b.weights),
-            f"{s.quality:g}",
-            number(s.row.n),
-        ]
-        for s in b.scores
-    ]
-    columns = [Column(n, i > 0) for i, n in enumerate(["Configuration", "S", *(_PARTS[k] for k in b.weights)])]
-    caption = (
-        f"Ratios to {_at(b.reference)}. S = g times the product of ratio to the power of weight; weights: {weights}. "
-        "g: 1 for quality that passes (and the baseline), 0.9 for caution or not measured."
-    )
-    return (
-        f"{name}: {_at(top.row)}, S = {span(top.value, top.low, top.high)}. Reasoning: {len(b.scores)} of "
-        f"{len(f.rows)} configurations are on the Pareto front (no other is at least as good in "
-        f"{', '.join(b.dimensions)} and better in one), and of these it has the highest S.{tie} {sure}\n\n"
-        + table(f"balance-{text(f.workload)}", [*columns, Column("g", True), Column("n", True)], body, caption)
-    )
+    return f" No winner over {named(c.tied)}: the intervals meet, or there is none."
 
 
 def _cost(view: CaseView, found: list[_Found]) -> str:
@@ -185,13 +144,13 @@ def _cost(view: CaseView, found: list[_Found]) -> str:
     for f in found:
         if f.cost is None or f.cost.row.req_s is None:
             continue
-        cheapest.append(f"**{text(f.workload)}**: {_at(f.cost.row)}, of {_among(f, f.cost)}.{_tie(f.cost)}")
+        cheapest.append(f"**{text(f.workload)}**: {at(f.cost.row)}, of {_among(f, f.cost)}.{_tie(f.cost)}")
         for variant in dict.fromkeys(r.variant for r in f.rows):
             c = log.best([r for r in f.rows if r.variant == variant], "cost")
             if price is None or c is None or (x := c.row.req_s) is None:
                 continue
             usd = [_usd(price, x, many) for many in (1_000, 1_000_000)]
-            rows.append([text(f.workload), _at(c.row), span(x.value, x.low, x.high), *usd, number(c.row.n)])
+            rows.append([text(f.workload), at(c.row), span(x.value, x.low, x.high), *usd, number(c.row.n)])
     why = "The most cost-effective is what answers most requests per second, since the hour costs the same for all:"
     said = f"{why}\n\n{bullets(cheapest, 'No requests per second were measured.')}"
     if price is None:
@@ -262,7 +221,7 @@ def _savings(view: CaseView, found: list[_Found]) -> str:
         least = min(light, key=lambda m: m.weights_ratio)
         lines.append(f"{text(least.row.variant)} has the lightest weights: {signed_percent(least.weights_ratio)}.")
     lines += [
-        f"{text(f.workload)}: {_at(f.ratio.row)} gives the most throughput for each ms of P95.{_tie(f.ratio)}"
+        f"{text(f.workload)}: {at(f.ratio.row)} gives the most throughput for each ms of P95.{_tie(f.ratio)}"
         for f in found
         if f.ratio and f.ratio.out_of > 1
     ]

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import pandas as pd
 
 from quantcase.analysis import offload
-from quantcase.analysis.offload import Findings, Published, Row, Use
+from quantcase.analysis.offload import Device, Findings, Published, Row, Use
 from quantcase.analysis.points import THROUGHPUT, pick
 from quantcase.charts.offload import offload_against_vram
 from quantcase.html import Column, badge, none, table
@@ -31,6 +31,10 @@ _ADVICE = {
     "pass": "No loss of quality was detected where it was measured; measure your own model before it ships.",
     "unknown": "Nothing can be said of its quality: measure it on your own model first.",
 }
+_DRIVER = (
+    "Driver: NVML&#39;s peak while measuring less what was in use before the start, one reading a start; it is marked "
+    "where it is more than 10 % from the buffers on CUDA0, which leave out what CUDA itself takes."
+)
 _GRAVEST = ("fail", "caution", "unknown", "pass")
 
 
@@ -261,25 +265,30 @@ def _measured(view: CaseView) -> str:
     if not found:
         return f"{head}\n\n" + none("No variant of this case served.")
     places = [(w.name, load) for w, load in case.points_of_load()]
+    on_gpu = any(g.device for g in found)
     rows = []
     for g in found:
         speeds = [pick(view.points, g.variant, w, load.name, THROUGHPUT) for w, load in places]
         runs = sorted({p.runs for p in speeds if p})
         verdict = view.quality_verdicts.get(g.variant)
         base = g.variant == case.baseline
+        buffers = number(g.device.buffers_mib) if g.device else "–"
         rows.append(
             [
                 text(g.variant) + (" <small>baseline</small>" if base else ""),
                 *(number(v) for v in (g.file_mb, g.bits, g.weights_mib, g.kv_mib, g.working_mib)),
+                *([buffers, _seen(g.device, mib=True)] if on_gpu else []),
                 *(span(p.value, p.low, p.high) if p else "–" for p in speeds),
                 f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}" if runs else "–",
                 "baseline" if base else grade_badge(verdict.grade) if verdict else "not measured",
             ]
         )
     names = ["File size (MB)", "Bits per weight", "Weights (MiB)", "KV cache (MiB)", "Working memory (MiB)"]
+    names += ["Buffers on the GPU (MiB)", "Driver (MiB)"] if on_gpu else []
     names += [f"{text(w)}, {text(load.words)} (tok/s)" for w, load in places] + ["Repeats"]
     columns = [Column("Variant"), *(Column(n, True) for n in names), Column("Quality")]
     caption = "Throughput with its 95 % interval over the repeats. Sizes as llama.cpp&#39;s log states them."
+    caption += f" {_DRIVER}" if on_gpu else ""
     return "\n\n".join([head, table(f"gguf-{text(case.id)}", columns, rows, caption), _pairs(view)])
 
 
@@ -289,23 +298,29 @@ def _pairs(view: CaseView) -> str:
         return none("No variant was measured both with everything on a GPU and with offload, so nothing is said of it.")
     rows = [
         [text(p.baseline), text(p.offload), *(number(v) for v in (p.baseline_gib, p.offload_gib, p.saved_gib)),
-         f"{p.reduction_pct:.1f}"]
+         f"{p.reduction_pct:.1f}", _seen(p.baseline_device), _seen(p.offload_device)]
         for p in found
     ]  # fmt: skip
     names = ["Baseline", "Offload", "VRAM baseline (GiB)", "VRAM offload (GiB)", "VRAM saved (GiB)", "Reduction (%)"]
-    columns = [Column(n, i > 1) for i, n in enumerate([*names, "Driver (GiB)"])]
-    for row, p in zip(rows, found, strict=True):
-        seen = f"{number(p.driver_baseline_gib)} and {number(p.driver_offload_gib)}"
-        row.append(
-            f'{seen} <span class="qc-check" data-state="look">! off by {p.gap:.0%}</span>' if p.disagrees else seen
-        )
-    caption = (
-        "VRAM: the sum of llama.cpp's model, KV and compute buffers on CUDA0. Driver: in use once the server is ready, "
-        "less what was in use before."
+    names += ["Driver, baseline (GiB)", "Driver, offload (GiB)"]
+    by = (
+        "VRAM: the sum of llama.cpp's model, KV and compute buffers on CUDA0."
         if all(p.by_buffers for p in found)
-        else "VRAM as the driver sees it: in use once the server is ready, less what was in use before."
+        else "VRAM: as the driver sees it, where llama.cpp's buffers are not stated for both."
     )
-    return table(f"pairs-{text(view.case.id)}", columns, rows, caption)
+    columns = [Column(n, i > 1) for i, n in enumerate(names)]
+    return table(f"pairs-{text(view.case.id)}", columns, rows, f"{by} {_DRIVER}")
+
+
+def _seen(d: Device | None, *, mib: bool = False) -> str:
+    """What the driver saw, and how far that is from the buffers where it is more than a tenth."""
+    if d is None or d.driver_mib is None:
+        return "not read"
+    shown = number(d.driver_mib if mib else d.driver_mib / 1024) + ("" if d.at == "peak" else " once ready")
+    if d.gap is None or not d.disagrees:
+        return shown
+    gap = f"{d.gap:+.0%}".replace("-", "−").replace("%", " %")
+    return f'{shown} <span class="qc-check" data-state="look">! {gap} against the buffers</span>'
 
 
 def _notes(sources: Sequence[_Source], measured: Sequence[CaseView]) -> str:

@@ -54,7 +54,8 @@ def section(view: CaseView) -> str:
     columns = [Column(n, i > 1) for i, n in enumerate(names)]
     assumptions = (
         f"Assumptions: {number(view.usd_per_hour)} $ an hour ({view.price_source}), the card fully used (100 %). "
-        "At half the use a token costs twice. Formula: [methodology](../../methodology.md)."
+        "At half the use a token costs twice. Formula: [methodology](../../methodology.md). With a price, use, mix and "
+        "latency budget of your own: [costs](../../costs/index.md)."
     )
     return "\n\n".join([assumptions, table("cost", columns, rows), *charts])
 

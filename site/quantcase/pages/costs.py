@@ -1,63 +1,160 @@
-"""Costs across all cases: what a million tokens costs, and whether quantizing saves."""
+"""Costs across all cases: what a million tokens costs, whether quantizing saves, and a calculator.
+
+The tables are the calculator's rows at its defaults. assets/costs.js makes the same rows from the JSON in the page.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Sequence
 
-from quantcase.analysis.cost import usd_per_requests
-from quantcase.analysis.points import pick
-from quantcase.html import Column, badge, none, table
-from quantcase.pages.cost import saving_cell
+from quantcase.analysis.cost import HOURS_A_MONTH, Span
+from quantcase.analysis.cost_table import CostCase, Inputs, MixRow, Row, cost_case, document, mix, rows
+from quantcase.analysis.points import LEAST, THROUGHPUT
+from quantcase.html import Column, badge, kind_words, none, table
 from quantcase.pages.view import CaseView, render
 from quantcase.text import number, span, text
 
-__all__ = ["page"]
+__all__ = ["cost_of", "embedded", "page"]
+
+_CURRENCY = '<span class="qc-cur">USD</span>'
+_UNSAFE = re.compile(r"[^A-Za-z0-9 ._/-]")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_SERIES = 8  # colours that quantcase.css has
 
 
 def page(views: Sequence[CaseView]) -> str:
     """The Markdown of `costs/index.md`."""
-    rows, prices = [], []
-    for view in views:
-        if view.usd_per_hour is None:
-            prices.append([text(view.case.id), "no price given", "–"])
-            continue
-        prices.append([text(view.case.id), f"{number(view.usd_per_hour)} $ an hour", view.price_source])
-        rows += _rows(view)
-    names = [
-        "Case", "Workload", "Variant", "$ / 1M output tokens", "$ / 1K requests", "$ / 1M requests", "Saving",
-        "Evidence",
-    ]  # fmt: skip
-    columns = [Column(n, 2 < i < 7) for i, n in enumerate(names)]
-    priced = [Column("Case"), Column("Price"), Column("Source")]
+    cases = [c for c in (cost_of(v) for v in views) if c.lanes]
+    found = [_row(c, row) for c in cases for row in rows(c, Inputs())]
+    mixed = [_mix_row(c, row) for c in cases for row in mix(c, Inputs())]
+    prices = [_price(v) for v in views]
+    unpriced = none("No case has a price, so no cost is stated. The calculator takes yours.")
     return render(
         "costs.md.j2",
-        prices=table("prices", priced, prices) if prices else none("There is no case yet."),
-        costs=table("costs", columns, rows) if rows else none("No case has a price, so no cost is stated."),
+        calculator=bool(cases),
+        least=number(LEAST[95]),
+        hours=number(HOURS_A_MONTH),
+        data=embedded("costs-data", document(cases)),
+        mix=table("mix", _mix_columns(), mixed) if mixed else unpriced,
+        costs=table("costs", _columns(), found) if found else unpriced,
+        prices=table("prices", _price_columns(), prices) if prices else none("There is no case yet."),
     )
 
 
-def _rows(view: CaseView) -> list[list[str]]:
-    rows = []
-    for w in view.case.study.workloads:
-        loads = view.case.loads(w.name)
-        if not loads:
-            continue
-        load = loads[-1].name
-        for variant in view.case.measured_variants():
-            cost = pick(view.points, variant, w.name, load, "usd_per_1m_output_tokens")
-            if cost is None:
-                continue
-            c = view.comparison(variant, w.name, load, "throughput_tok_s")
-            rows.append(
-                [
-                    f'<a href="../cases/{view.case.id}/">{text(view.case.id)}</a>',
-                    f"{text(w.name)}, {text(loads[-1].words)}",
-                    text(variant),
-                    span(cost.value, cost.low, cost.high),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000)),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000_000)),
-                    saving_cell(c) if c else "baseline",
-                    badge(view.case.bundle.info.grade),
-                ]
-            )
-    return rows
+def cost_of(view: CaseView) -> CostCase:
+    """What the page knows of a case."""
+    words = {
+        (c.variant, c.workload, c.load): f"no saving shown ({kind_words(c)})"
+        for c in view.comparisons
+        if c.metric == THROUGHPUT and c.kind not in ("faster", "slower")
+    }
+    return cost_case(view.case, view.usd_per_hour, view.points, view.comparisons, view.estimates, words)
+
+
+def embedded(name: str, data: object) -> str:
+    """Data as JSON inside the page, one line. Nothing in its strings can end the element, or be read as Markdown or as
+    a macro: what is not plain is a \\u escape.
+    """
+    made = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    safe = _STRING.sub(lambda m: json_string(json.loads(m[0])), made)
+    return f'<script type="application/json" id="{name}">{safe}</script>'
+
+
+def json_string(value: str) -> str:
+    """A JSON string of letters, digits and a few signs; all else as \\u escapes (UTF-16, as JSON has it)."""
+
+    def escaped(match: re.Match[str]) -> str:
+        units = match[0].encode("utf-16-be")
+        return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+    return f'"{_UNSAFE.sub(escaped, value)}"'
+
+
+def _columns() -> list[Column]:
+    costs = [Column(f"{_CURRENCY} / {per}", True) for per in ("1M output tokens", "1K requests", "1M requests")]
+    tails = [Column("TTFT p95, ms", True), Column("E2E p95, ms", True)]
+    return [
+        Column("Case"), Column("Workload"), Column("Variant"), costs[0], Column("Saving", True), *costs[1:], *tails,
+        Column("Evidence"),
+    ]  # fmt: skip
+
+
+def _row(case: CostCase, row: Row) -> list[str]:
+    where = f"{text(row.workload)}, {text(row.load)}"
+    return [
+        _link(case), where, text(row.variant), _span(row.per_1m_tokens), _saving(row.saving, row.words),
+        number(row.per_1k_requests), number(row.per_1m_requests), _tail(row.ttft), _tail(row.e2e), badge(case.grade),
+    ]  # fmt: skip
+
+
+def _mix_columns() -> list[Column]:
+    return [
+        Column("Case"), Column("Variant"), Column(f"{_CURRENCY} / 1M output tokens", True), Column("Beside the others"),
+        Column("Saving", True), Column(f"{_CURRENCY} / 1K requests", True), Column("Requests / day", True),
+        Column(f"{_CURRENCY} / month", True), Column("Evidence"),
+    ]  # fmt: skip
+
+
+def _mix_row(case: CostCase, row: MixRow) -> list[str]:
+    head = [_link(case), text(row.variant)]
+    if row.missing:
+        return [*head, text(row.missing), *["–"] * 5, badge(case.grade)]
+    day = None if row.requests_per_day is None else tuple(float(f"{x:.3g}") for x in row.requests_per_day)
+    series = case.variants.index(row.variant) % _SERIES
+    return [
+        *head, _span(row.per_1m_tokens), _bar(row.bar, series), _saving(row.saving, row.words),
+        _span(row.per_1k_requests), _span(day), number(row.bill_per_month), badge(case.grade),
+    ]  # fmt: skip
+
+
+def _price_columns() -> list[Column]:
+    return [
+        Column("Case"), Column("GPU"), Column("USD / hour", True), Column("Source"), Column("Range, USD / hour", True),
+        Column("Source of the range"),
+    ]  # fmt: skip
+
+
+def _price(view: CaseView) -> list[str]:
+    price, profile = view.usd_per_hour, view.case.profile
+    figure = profile.price_usd_per_hour if profile else None
+    spread, source = "–", "no range known"
+    if figure is not None and figure.low is not None and figure.high is not None:
+        spread, source = f"{number(figure.low)} to {number(figure.high)}", text(f"{figure.source}, {figure.date}")
+    return [
+        f'<a href="../cases/{view.case.id}/">{text(view.case.id)}</a>', text(view.case.bundle.info.gpu),
+        "no price given" if price is None else number(price), "–" if price is None else view.price_source,
+        spread, source,
+    ]  # fmt: skip
+
+
+def _link(case: CostCase) -> str:
+    return f'<a href="../cases/{case.id}/">{text(case.id)}</a>'
+
+
+def _span(value: tuple[float, ...] | None) -> str:
+    return "–" if value is None else span(value[0], value[1], value[2])
+
+
+def _tail(value: Span | None) -> str:
+    return '<span class="qc-few">too few requests</span>' if value is None else _span(value)
+
+
+def _saving(share: Span | None, words: str) -> str:
+    if share is None:
+        return f'<span class="qc-why">{words}</span>'
+    return f"{share[0]:.1%} <small>({share[1]:.1%} to {share[2]:.1%})</small>"
+
+
+def _bar(bar: Span | None, series: int) -> str:
+    """A bar with its interval as a line; the figure stands beside it."""
+    if bar is None:
+        return "–"
+    line = ""
+    if not math.isnan(bar[1]) and not math.isnan(bar[2]):
+        line = f'<line x1="{bar[1]:.2f}" x2="{bar[2]:.2f}" y1="5" y2="5"></line>'
+    rect = f'<rect class="qc-bar-{series}" width="{bar[0]:.2f}" height="10"></rect>'
+    head = '<svg class="qc-bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+    return f"{head}{rect}{line}</svg>"

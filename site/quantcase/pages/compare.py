@@ -1,0 +1,131 @@
+"""The comparison of any two variants: an index, one file of figures a case, and what stands there without JavaScript.
+
+A file of figures is a script that puts one string of JSON on a list, because a page opened from a folder may load
+scripts and not fetch JSON. The string is JSON in ASCII with `<` escaped, so it can end no element and names no key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from quantcase.analysis.between import FIXED, Metric, metrics
+from quantcase.analysis.between_document import SINGLES, CaseDocument, document
+from quantcase.analysis.comparable import NEWEST, Pair, pairs
+from quantcase.analysis.plan_common import State, name_list
+from quantcase.html import Column, badge, none, table
+from quantcase.pages.view import CaseView, render
+from quantcase.text import load_words, text
+
+__all__ = ["documents", "files", "page"]
+
+_MOST = 100  # pairs that are listed
+
+
+class _Entry(Struct):
+    """One case in the index."""
+
+    case: str
+    title: str
+    grade: str
+    weights: str
+    gpu: str
+    variants: list[str]
+
+
+class _Index(Struct):
+    """What the pickers need, and what the comparison needs to know of the figures."""
+
+    metrics: list[Metric]
+    fixed: dict[str, dict[str, State]]
+    singles: dict[str, tuple[str, bool]]
+    cases: list[_Entry]
+
+
+def documents(views: Sequence[CaseView]) -> list[CaseDocument]:
+    """What each case publishes for comparisons."""
+    return [_document(v) for v in views]
+
+
+def _document(view: CaseView) -> CaseDocument:
+    given, own = view.case.bundle.info.gpu in dict(view.options.prices), view.case.study.price
+    return document(
+        view.case, view.estimates, view.points, view.quality, view.quality_control,
+        usd_per_hour=view.usd_per_hour,
+        price="set in mkdocs.yml" if given else f"{own.source}, {own.date}" if own else "",
+    )  # fmt: skip
+
+
+def files(found: Sequence[CaseDocument]) -> Iterator[tuple[str, str]]:
+    """(name below `compare/`, content) of the index and of each case's figures."""
+    entries = [_Entry(c.case, c.title, c.grade, c.weights, c.gpu, list(c.variants)) for c in found]
+    yield "cases.js", _script(_Index(metrics(), FIXED, SINGLES, entries))
+    for case in found:
+        yield f"cases/{case.case}.js", _script(case)
+
+
+def _script(document: Struct) -> str:
+    inner = json.dumps(msgspec.json.encode(document).decode()).replace("<", "\\u003c")
+    return f"(globalThis.quantcaseData ||= []).push({inner});\n"
+
+
+def page(found: Sequence[CaseDocument]) -> str:
+    """The Markdown of `compare/index.md`."""
+    words = none("Choosing two variants needs JavaScript. The cases and the comparable pairs are listed below.")
+    rows = [
+        [
+            f'<a href="../cases/{c.case}/">{text(c.case)}</a>',
+            text(c.title),
+            text(c.gpu),
+            text(name_list(c.variants)),
+            f"{badge(c.grade)} {text(c.weights)} weights",
+        ]
+        for c in found
+    ]
+    columns = [Column(n) for n in ("Case", "Title", "GPU", "Variants", "Evidence")]
+    return render(
+        "compare.md.j2",
+        live=f'<div class="qc-compare" data-src="">{words}</div>' if found else none("There is no result bundle yet."),
+        pairs=_pairs(found),
+        cases=table("compare-cases", columns, rows) if rows else none("There is no case."),
+    )
+
+
+def _pairs(found: Sequence[CaseDocument]) -> str:
+    comparable, whole = pairs(found)
+    if not comparable:
+        return none("No two cases measured the same workload at the same load.")
+    rows = [[_name(p.a), _name(p.b), _shared(p), _differs(p), _link(p)] for p in comparable[:_MOST]]
+    columns = [Column(n) for n in ("A", "B", "Shared", "What differs beside the variants", "")]
+    parts = [table("pairs", columns, rows)]
+    if not whole:
+        parts.append(f"Of each workload the {NEWEST} newest cases are paired here; the pickers reach every case.")
+    if len(comparable) > _MOST:
+        parts.append(f"{_MOST} of {len(comparable):,} pairs are listed, those with the fewest differences.")
+    return "\n\n".join(parts)
+
+
+def _name(case: CaseDocument) -> str:
+    return f'<a href="../cases/{case.case}/">{text(case.case)}</a> {badge(case.grade)}'
+
+
+def _shared(pair: Pair) -> str:
+    by_workload: dict[str, list[str]] = {}
+    for workload, load in pair.shared:
+        by_workload.setdefault(workload, []).append(load_words(load))
+    return "; ".join(f"{text(w)}: {', '.join(loads)}" for w, loads in by_workload.items())
+
+
+def _differs(pair: Pair) -> str:
+    if not pair.differs:
+        return "nothing that was recorded"
+    return "; ".join(f"{text(d.variable)} <small>({text(d.words)})</small>" for d in pair.differs)
+
+
+def _link(pair: Pair) -> str:
+    a, b = (f"{quote(c.case)}/{quote(v)}" for c, v in zip((pair.a, pair.b), pair.variants, strict=True))
+    return f'<span class="qc-pair" data-a="{a}" data-b="{b}"></span>'

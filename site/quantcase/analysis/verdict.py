@@ -112,6 +112,16 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison], judge
     return Verdict(variant, workload, "caution", rule, f"faster, but {judged.because}", top)
 
 
+def _at_highest_load(found: list[Comparison]) -> list[Comparison]:
+    """Throughput of each variant and workload at the highest load that was measured."""
+    top: dict[tuple[str, str], Comparison] = {}
+    for c in found:
+        key = (c.variant, c.workload)
+        if c.metric == "throughput_tok_s" and (key not in top or c.amount > top[key].amount):
+            top[key] = c
+    return list(top.values())
+
+
 def _more(c: Comparison) -> str:
     if c.more_repeats is None:
         return ": more repeats are needed"
@@ -135,7 +145,8 @@ def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerd
         for workload, top in best.items()
     }
     if not best:
-        if any(v.rule == "quality-fail" for v in every):
+        failed = {v.variant for v in every if v.rule == "quality-fail"}
+        if any(c.variant in failed and c.kind == "faster" for c in _at_highest_load(found)):
             return Answer("avoid", "quality-fail", {}, {})
         held = {v.rule for v in every if v.evidence is not None and v.evidence.kind == "faster"}
         if held & {"client-limited", "kernel"}:  # something is faster, and not to be believed: that is not "no gain"

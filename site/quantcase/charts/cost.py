@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render, slug
-from quantcase.charts.load import chart_spec
+from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, tips
 from quantcase.charts.theme import TEXT, series_scale
 
 __all__ = ["cost_per_million"]
@@ -28,10 +28,9 @@ def cost_per_million(
             x=alt.X("value:Q", title="USD per million output tokens", axis=alt.Axis(format="$,.2f", grid=True)),
             y=y,
             color=alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), legend=None),
+            tooltip=tips(("variant:N", "variant"), ("value", "USD per million output tokens"), *INTERVAL),
         ),
-        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        .mark_rule(strokeWidth=2, color=TEXT)
-        .encode(x=alt.X("low:Q"), x2="high:Q", y=y),
+        base.transform_filter(KNOWN).mark_rule(strokeWidth=2, color=TEXT).encode(x=alt.X("low:Q"), x2="high:Q", y=y),
         *_dots(dots, workload, load, y),
     ).properties(width=560, height=34 * max(1, len(names)), title=title)
     found = sorted((float(v), str(n)) for v, n in data[["value", "variant"]].to_numpy().tolist())

@@ -10,8 +10,9 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render, slug
-from quantcase.charts.load import chart_spec
-from quantcase.charts.theme import AXIS, GRID, TEXT, series_scale, shape_scale
+from quantcase.charts.interactive import Live
+from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
+from quantcase.charts.theme import AXIS, GRID, TEXT, chosen
 
 __all__ = ["Crossing", "ratio_by_load"]
 
@@ -34,23 +35,21 @@ def ratio_by_load(
     `ratios` has `variant, amount, ratio, low, high, at`; the colours are those of the other charts, where the baseline
     comes first.
     """
-    names = [baseline, *dict.fromkeys(ratios["variant"])]
-    colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names, legend=alt.Legend())
+    names, left_out = chosen([baseline, *ratios["variant"]], baseline)
+    ratios = ratios[ratios["variant"].isin(names)]
+    hue = colour(names)
     x = alt.X("amount:Q", title="load", scale=alt.Scale(type="log", base=2), axis=alt.Axis(grid=False, format="~g"))
     y = alt.Y("ratio:Q", title="throughput / baseline", scale=alt.Scale(zero=False), axis=alt.Axis(format=".2f"))
     band = pd.DataFrame([{"low": 1 - rope, "high": 1 + rope}])
     one = pd.DataFrame([{"one": 1.0}])
     base = alt.Chart(ratios)
+    told = tips(("variant:N", "variant"), ("amount", "load"), ("ratio", "throughput / baseline"), *INTERVAL)
     layers = [
         alt.Chart(band).mark_rect(color=GRID, opacity=0.55).encode(y=alt.Y("low:Q"), y2="high:Q"),
         alt.Chart(one).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(y=alt.Y("one:Q")),
-        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
-        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        .mark_rule(strokeWidth=1.5)
-        .encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=colour, shape=alt.Shape("variant:N", scale=alt.Scale(**shape_scale(names)), sort=names)
-        ),
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),
+        base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
     ]
     for c in crossings:
         mark = pd.DataFrame([{"at": c.at, "low": c.low, "high": c.high}])
@@ -59,8 +58,9 @@ def ratio_by_load(
         layers.append(alt.Chart(mark).mark_rule(color=TEXT, strokeDash=[2, 2]).encode(x=alt.X("at:Q")))
     chart = alt.layer(*layers).properties(width=620, height=280, title=title)
     words = _finding(ratios, crossings)
-    tail = f" The band is the region of equivalence, 1 ± {rope:.0%}; bars: 95 % intervals."
-    return render(chart_spec(chart), slug(workload, "ratio"), f"{title}. {words}", words + tail)
+    tail = f" The band is the region of equivalence, 1 ± {rope:.0%}; bars: 95 % intervals; dotted: the crossing."
+    live = Live("variant", {"x": "amount", "y": "ratio"})
+    return render(chart_spec(chart), slug(workload, "ratio"), f"{title}. {words}", words + tail + left_out, live)
 
 
 def _finding(ratios: pd.DataFrame, crossings: Sequence[Crossing]) -> str:

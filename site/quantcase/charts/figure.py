@@ -12,6 +12,8 @@ from typing import Any
 
 import vl_convert
 
+from quantcase.charts import cache as disk
+from quantcase.charts.interactive import Live, attribute, document, rounded
 from quantcase.charts.theme import CONFIG, SENTINELS
 
 __all__ = ["Figure", "render", "slug"]
@@ -22,19 +24,21 @@ _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn chart. `alt` states its finding in words; `spec` is Vega-Lite, for an interactive view."""
+    """A drawn chart. `alt` states its finding in words; `spec` is Vega-Lite as drawn, `live` as the browser gets it."""
 
     name: str
     svg: str
     spec: dict[str, Any]
     alt: str
     caption: str
+    live: dict[str, Any]
 
     def html(self) -> str:
         """One line of HTML, so that Markdown leaves it alone."""
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
         return (
-            f'<figure class="qc-figure" id="fig-{self.name}"><div class="qc-chart">{self.svg}</div>{caption}</figure>'
+            f'<figure class="qc-figure" id="fig-{self.name}" data-spec=\'{attribute(self.live)}\'>'
+            f'<div class="qc-chart">{self.svg}</div>{caption}</figure>'
         )
 
 
@@ -45,18 +49,21 @@ def slug(*parts: str) -> str:
     return plain if plain == joined else f"{plain}-{hashlib.sha256(joined.encode()).hexdigest()[:6]}"
 
 
-def render(spec: dict[str, Any], name: str, alt: str, caption: str) -> Figure:
-    """Draw a Vega-Lite spec. `name` must be unique on its page: ids inside the SVG are made from it."""
-    whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, **spec}
+def render(spec: dict[str, Any], name: str, alt: str, caption: str, live: Live | None = None) -> Figure:
+    """Draw a Vega-Lite spec. `name` must be unique on its page: ids inside the SVG are made from it.
+
+    `live` says what a reader may do with the interactive view beyond reading tooltips.
+    """
+    whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, **rounded(spec)}
     # Vega cuts long labels between UTF-16 halves, and vl-convert then refuses the text: such characters are drawn as □.
     drawn = _BEYOND_BMP.sub("□", json.dumps(whole, sort_keys=True, ensure_ascii=False))
-    return Figure(name, _follow_page(_draw(drawn), name, alt), whole, alt, caption)
+    return Figure(name, _follow_page(_draw(drawn), name, alt), whole, alt, caption, document(spec, live or Live()))
 
 
 @cache
 def _draw(spec: str) -> str:
-    """The SVG of a spec; drawn once per build however often it is shown."""
-    return str(vl_convert.vegalite_to_svg(spec))
+    """The SVG of a spec; drawn once however often it is shown, and kept on disk for the next build."""
+    return disk.kept(spec, ".svg", lambda: str(vl_convert.vegalite_to_svg(spec)))
 
 
 def _follow_page(svg: str, name: str, alt: str) -> str:

@@ -6,42 +6,61 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render, slug
-from quantcase.charts.load import METRIC_TITLES, chart_spec
-from quantcase.charts.theme import TEXT, series_scale, shape_scale
+from quantcase.charts.interactive import Live
+from quantcase.charts.load import METRIC_TITLES
+from quantcase.charts.parts import chart_spec, colour, shape, tips
+from quantcase.charts.theme import TEXT, chosen
 
 __all__ = ["latency_throughput"]
 
+_SPEED = "throughput_tok_s"
+
 
 def latency_throughput(points: pd.DataFrame, workload: str, metric: str, baseline: str, *, title: str) -> Figure:
-    """One line a variant through its load points, in order of load; each point carries its load."""
-    mine = points[points["workload"] == workload]
-    wide = mine[mine["metric"].isin(["throughput_tok_s", metric])].pivot_table(
-        index=["variant", "amount", "load", "at"], columns="metric", values="value"
-    )
-    wide = wide.reindex(columns=["throughput_tok_s", metric]).dropna().reset_index()
-    data = wide.rename(columns={"throughput_tok_s": "tok_s", metric: "ms"})
-    order = list(dict.fromkeys(mine["variant"]))  # as in every other chart, so that colours mean the same
-    names = sorted(order, key=lambda n: n != baseline)
+    """One line a variant through its load points, in order of load, with both intervals; each end carries its load."""
+    mine = points[(points["workload"] == workload) & points["metric"].isin([_SPEED, metric])]
+    names, left_out = chosen(points[points["workload"] == workload]["variant"], baseline)
+    keys, bounds = ["variant", "amount", "load", "at"], ["value", "low", "high"]
+    sides = [
+        mine[mine["metric"] == m][keys + bounds].rename(columns={"value": v, "low": f"{v}_low", "high": f"{v}_high"})
+        for m, v in ((_SPEED, "tok_s"), (metric, "ms"))
+    ]
+    data = sides[0].merge(sides[1], on=keys).dropna(subset=["tok_s", "ms"])
+    data = data[data["variant"].isin(names)]
     data = data.assign(rank=data["variant"].map(names.index)).sort_values(["rank", "amount"]).drop(columns="rank")
     fastest = baseline if data.empty else str(data.sort_values("tok_s")["variant"].iloc[-1])
     told = data[data["variant"].isin({baseline, fastest})]  # a label at every point would hide the points
     x = alt.X("tok_s:Q", title="output tokens per second", scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
     y = alt.Y("ms:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
-    colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
+    hue = colour(names)
     base = alt.Chart(data)
     chart = alt.layer(
-        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, order=alt.Order("amount:Q")),
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue, order=alt.Order("amount:Q")),
+        base.transform_filter("isValid(datum.tok_s_low) && isValid(datum.tok_s_high)")
+        .mark_rule(strokeWidth=1.2, opacity=0.7)
+        .encode(x=alt.X("tok_s_low:Q"), x2="tok_s_high:Q", y=y, color=hue),
+        base.transform_filter("isValid(datum.ms_low) && isValid(datum.ms_high)")
+        .mark_rule(strokeWidth=1.2, opacity=0.7)
+        .encode(x=x, y=alt.Y("ms_low:Q"), y2="ms_high:Q", color=hue),
         base.mark_point(filled=True, size=80, opacity=1).encode(
-            x=x, y=y, color=colour, shape=alt.Shape("variant:N", scale=alt.Scale(**shape_scale(names)), sort=names)
+            x=x,
+            y=y,
+            color=hue,
+            shape=shape(names),
+            tooltip=tips(("variant:N", "variant"), ("at:N", "load"), ("tok_s", "tok/s"), ("ms", "ms"), form=",.4~r"),
         ),
-        alt.Chart(told).mark_text(dy=-11, fontSize=11, color=TEXT).encode(x=x, y=y, text="load:N"),
+        alt.Chart(told[["variant", "tok_s", "ms", "load"]])
+        .mark_text(dy=-11, fontSize=11, color=TEXT)
+        .encode(x=x, y=y, text="load:N"),
     ).properties(width=620, height=320, title=title)
-    words = _finding(data, metric)
-    return render(chart_spec(chart), slug(workload, metric, "frontier"), f"{title}. {words}", words)
+    words = _finding(data)
+    caption = f"{words} Bars: 95 % intervals of both.{left_out}"
+    live = Live("variant", {"x": "tok_s", "y": "ms"})
+    return render(chart_spec(chart), slug(workload, metric, "frontier"), f"{title}. {words}", caption, live)
 
 
-def _finding(data: pd.DataFrame, metric: str) -> str:
-    """Both ends of the baseline-first variant's line; no claim about who is better."""
+def _finding(data: pd.DataFrame) -> str:
+    """Both ends of every variant's line, the baseline first; no claim about who is better."""
     if data.empty:
         return "No load point has both figures."
     parts = []

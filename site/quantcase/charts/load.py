@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render, slug
-from quantcase.charts.theme import series_scale, shape_scale
+from quantcase.charts.interactive import Live
+from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
+from quantcase.charts.theme import chosen
 
 __all__ = ["METRIC_TITLES", "chart_spec", "latency_by_concurrency", "throughput_by_concurrency"]
 
@@ -44,27 +45,29 @@ def _lines(
     points: pd.DataFrame, workload: str, metric: str, baseline: str, title: str, dots: pd.DataFrame | None
 ) -> Figure:
     table = points[(points["workload"] == workload) & (points["metric"] == metric)]
-    data = table[["variant", "load", "at", "amount", "value", "low", "high"]]
-    names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
+    names, left_out = chosen(table["variant"], baseline)
+    data = table[table["variant"].isin(names)][["variant", "load", "at", "amount", "value", "low", "high"]]
     closed = data["load"].str.startswith("c").all()
     x = alt.X("amount:O", title="concurrency (requests in flight)" if closed else "requests per second")
     y = alt.Y(
         "value:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f")
     )
-    colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
+    hue = colour(names)
     base = alt.Chart(data)
-    whiskers = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(strokeWidth=1.5)
+    whiskers = base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5)
     single = _dots(dots, workload, data)
+    unit = "tok/s" if metric == "throughput_tok_s" else "ms"
+    told = tips(("variant:N", "variant"), ("at:N", "load"), ("value", unit), *INTERVAL, form=",.4~r")
     chart = alt.layer(
-        *([] if single is None else [single.encode(x=x, y=alt.Y("value:Q"), color=colour)]),
-        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
-        whiskers.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=colour, shape=alt.Shape("variant:N", scale=alt.Scale(**shape_scale(names)), sort=names)
-        ),
+        *([] if single is None else [single.encode(x=x, y=alt.Y("value:Q"), color=hue)]),
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),
+        whiskers.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
     ).properties(width=_WIDTH, height=_HEIGHT, title=title)
     words = _finding(data, metric)
-    return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", f"{words} {_legend(dots)}")
+    caption = f"{words} {_legend(dots)}{left_out}"
+    live = Live("variant", {"y": "value"})
+    return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", caption, live)
 
 
 def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> alt.Chart | None:
@@ -82,11 +85,6 @@ def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> alt.C
 
 def _legend(dots: pd.DataFrame | None) -> str:
     return "Bars: 95 % intervals." if dots is None else "Bars: 95 % intervals; small dots: single repeats."
-
-
-def chart_spec(chart: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.to_dict()
-    return {k: v for k, v in spec.items() if k not in ("config", "$schema")}
 
 
 def _finding(data: pd.DataFrame, metric: str) -> str:

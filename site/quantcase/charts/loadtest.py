@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render
-from quantcase.charts.load import chart_spec
-from quantcase.charts.theme import TEXT, series_scale, shape_scale
+from quantcase.charts.interactive import Live
+from quantcase.charts.parts import chart_spec, colour, shape, tips
+from quantcase.charts.theme import TEXT, chosen
 
 __all__ = ["latency_by_users"]
 
@@ -19,8 +20,9 @@ def latency_by_users(points: pd.DataFrame, baseline: str, *, title: str) -> Figu
 
     `points` has `variant, users, percentile, ms`. There is no interval: Locust keeps no single request.
     """
-    names = sorted(dict.fromkeys(points["variant"]), key=lambda n: n != baseline)
-    colour = alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), sort=names)
+    names, left_out = chosen(points["variant"], baseline)
+    points = points[points["variant"].isin(names)]
+    hue = colour(names)
     x = alt.X("users:O", title="users", sort="ascending")
     y = alt.Y("ms:Q", title="end-to-end latency (ms)", scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
     dash = alt.StrokeDash(
@@ -29,15 +31,16 @@ def latency_by_users(points: pd.DataFrame, baseline: str, *, title: str) -> Figu
         legend=alt.Legend(symbolType="stroke", symbolStrokeColor=TEXT),
     )
     base = alt.Chart(points)
+    fields = (("variant:N", "variant"), ("users", "users"), ("percentile:N", "percentile"), ("ms", "ms"))
+    told = tips(*fields, form=",.4~r")
     chart = alt.layer(
-        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash, detail="percentile:N"),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=colour, shape=alt.Shape("variant:N", scale=alt.Scale(**shape_scale(names)), sort=names)
-        ),
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue, strokeDash=dash, detail="percentile:N"),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
     ).properties(width=_WIDTH, height=_HEIGHT, title=title)
     words = _finding(points)
-    caption = f"{words} Solid: 95th percentile; dashed: median. One test a variant, so there are no intervals."
-    return render(chart_spec(chart), "loadtest-latency", f"{title}. {words}", caption)
+    tail = "Solid: 95th percentile; dashed: median. One test a variant, so there are no intervals."
+    live = Live("variant", {"y": "ms"})
+    return render(chart_spec(chart), "loadtest-latency", f"{title}. {words}", f"{words} {tail}{left_out}", live)
 
 
 def _finding(points: pd.DataFrame) -> str:

@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render
-from quantcase.charts.load import chart_spec
-from quantcase.charts.theme import AXIS, SERIES
+from quantcase.charts.interactive import Live
+from quantcase.charts.parts import chart_spec, tips
+from quantcase.charts.theme import CARD, SERIES, TEXT
 
 __all__ = ["vram_by_part"]
 
@@ -23,24 +24,24 @@ def vram_by_part(vram: pd.DataFrame, baseline: str, card_gib: float | None, *, t
     colours = [SERIES[_COLOURS[p]] for p in parts]
     bars = (
         alt.Chart(data)
-        .mark_bar(height={"band": 0.62})
+        .mark_bar(height={"band": 0.62}, stroke=CARD, strokeWidth=0.6)
         .encode(
             x=alt.X("sum(gib):Q", title="GiB", stack="zero", axis=alt.Axis(format=",~r", grid=True)),
             y=alt.Y("variant:N", sort=names, title=None),
             color=alt.Color("part:N", sort=parts, scale=alt.Scale(domain=parts, range=colours)),
             order=alt.Order("order:Q"),
+            tooltip=tips(("variant:N", "variant"), ("part:N", "part"), ("gib", "GiB"), form=",.4~r"),
         )
     )
     layers: list[alt.Chart] = [bars]
     if card_gib is not None:
-        card = pd.DataFrame([{"gib": card_gib}])
-        layers.append(
-            alt.Chart(card).mark_rule(color=AXIS, strokeDash=[5, 3], strokeWidth=1.5).encode(x=alt.X("gib:Q"))
-        )
+        card = alt.Chart(pd.DataFrame([{"gib": card_gib}]))
+        layers.append(card.mark_rule(color=TEXT, strokeDash=[5, 3], strokeWidth=1.5).encode(x=alt.X("gib:Q")))
     chart = alt.layer(*layers).properties(width=560, height=38 * len(names), title=title)
     words = _finding(vram, baseline)
     tail = f" The dashed line is what the card offers an engine: {card_gib:,.1f} GiB." if card_gib is not None else ""
-    return render(chart_spec(chart), "vram", f"{title}. {words}{tail}", words + tail)
+    caption = f"{words}{tail} Parts stand in the order of the legend."
+    return render(chart_spec(chart), "vram", f"{title}. {words}{tail}", caption, Live("part"))
 
 
 def _finding(vram: pd.DataFrame, baseline: str) -> str:

@@ -6,7 +6,8 @@ import altair as alt
 import pandas as pd
 
 from quantcase.charts.figure import Figure, render
-from quantcase.charts.load import chart_spec
+from quantcase.charts.interactive import Live
+from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import SERIES, TEXT
 
 __all__ = ["offload_against_vram"]
@@ -31,11 +32,15 @@ def offload_against_vram(data: pd.DataFrame, *, title: str) -> Figure:
             y=alt.Y("quantization:N", sort=order, title=None),
             yOffset=alt.YOffset("place:N", sort=places),
         )
-        bars = base.mark_bar().encode(color=alt.Color("place:N", sort=places, scale=scale))
+        bars = base.mark_bar().encode(
+            color=alt.Color("place:N", sort=places, scale=scale),
+            tooltip=tips(("quantization:N", "quantization"), ("place:N", "where"), ("shown:N", "VRAM (GB)")),
+        )
         words = base.mark_text(align="left", dx=4, color=TEXT, fontSize=12).encode(text="shown:N")
         panels.append(alt.layer(bars, words).properties(width=560, height=46 * len(order), title=str(model)))
     finding = _finding(data)
-    return render(chart_spec(alt.vconcat(*panels)), "offload", f"{title}. {finding}", finding)
+    caption = f"{finding} In each pair the upper bar is all on the GPU."
+    return render(chart_spec(alt.vconcat(*panels)), "offload", f"{title}. {finding}", caption, Live("place"))
 
 
 def _finding(data: pd.DataFrame) -> str:

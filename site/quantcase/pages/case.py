@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 
 from quantcase.analysis.cost import saving
-from quantcase.analysis.memory import vram
+from quantcase.analysis.memory import COARSE_GIB, vram
 from quantcase.analysis.points import pick
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
-from quantcase.pages import cards, cost, load, quality, stress, summary, trust
+from quantcase.pages import cards, cost, figures, learned, load, quality, stress, summary, trust
 from quantcase.pages.findings import (
     headline,
     leaders,
-    learned,
     verdict_sentence,
     vram_finding,
 )
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, notes_html, number, signed_percent, text
+from quantcase.text import load_words, number, signed_percent, text
 
 __all__ = ["case_json", "page"]
 
@@ -44,7 +42,7 @@ def page(view: CaseView) -> str:
         recommendations=_recommendations(view) + "\n\n### Under stress\n\n" + stress.section(view),
         methodology=_methodology(view) + ("" if _published(view) else "\n\n" + trust.section(view)),
         next_steps=_next_steps(case),
-        learned=_learned(view),
+        learned=learned.section(view),
     )
 
 
@@ -57,7 +55,7 @@ def _answer(view: CaseView) -> str:
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))
             gains.append(f"{text(workload)}: {share:.0%} less per token ({low:.0%} to {high:.0%})")
-    light = [m for m in view.memory if m.weights_ratio < 0.98]
+    light = [m for m in view.memory if m.weights_ratio < 0.98 and not view.failed(m.row.variant)]
     if light:
         least = min(light, key=lambda m: m.weights_ratio)
         gains.append(f"weights {signed_percent(least.weights_ratio)} with {text(least.row.variant)}")
@@ -118,6 +116,7 @@ def _setup(view: CaseView) -> str:
     if proofs:
         sections.append(f"<details><summary>Log lines behind the kernel paths</summary>{''.join(proofs)}</details>")
     if not _published(view):
+        sections.append(figures.startup(view))
         sections.append("### Engine configuration\n\n" + _configuration(case))
     return "\n\n".join(sections)
 
@@ -199,6 +198,11 @@ def _vram(view: CaseView) -> str:
             ]
         )
     parts = [table("vram", columns, rows)]
+    if any(m.by_files for m in view.memory):
+        parts.append(
+            f"Weights under {number(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it allocated "
+            "to 0.01 GiB, too coarse for so small a model."
+        )
     data = vram(view.case)
     if not data.empty:
         profile = view.case.profile
@@ -269,18 +273,9 @@ def _methodology(view: CaseView) -> str:
 
 
 def _next_steps(case: Case) -> str:
-    if not case.study.next_steps:
-        return none("The study names no next steps.")
-    return "\n".join(f"- {text(step)}" for step in case.study.next_steps)
-
-
-def _learned(view: CaseView) -> str:
-    own = notes_html(view.case.bundle.notes())
-    said = re.sub(r"<h\d>.*?</h\d>", "", own).strip()
-    parts = [learned(view)]
-    if said:
-        parts.append(f"### In the author&#39;s words\n\n<div>{' '.join(own.split())}</div>")
-    return "\n\n".join(parts)
+    steps = "\n".join(f"- {text(step)}" for step in case.study.next_steps)
+    elsewhere = "What this run lets one expect of another GPU: [estimate](projection/index.md)."
+    return f"{steps or none('The study names no next steps.')}\n\n{elsewhere}"
 
 
 def case_json(document: dict[str, object]) -> str:

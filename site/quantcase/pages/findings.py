@@ -9,6 +9,8 @@ from quantcase.text import load_words, number, signed_percent, text
 
 __all__ = ["headline", "key_finding", "leaders", "vram_finding"]
 
+_ROOM = 0.05  # a KV cache that grew by less is not worth a line of the answer
+
 
 def headline(view: CaseView) -> str:
     """The answer in one or two sentences."""
@@ -23,13 +25,15 @@ def headline(view: CaseView) -> str:
         return "No answer yet: the baseline was not measured."
     if found.rule == "quality-fail":
         failed = ", ".join(text(v.variant) for v in view.quality_verdicts.values() if v.grade == "fail")
-        return f"No: the variants that are faster lose quality ({failed})."
+        return f"No: the variants that are faster lose quality ({failed}). {_memory_gain(view)}".strip()
     if found.rule == "client-limited":
         return "No answer: at the highest load the client was the limit, not the server. Measure on a quieter machine."
     if found.rule == "kernel":
         return "No answer: what is faster runs by a kernel path that is not known or a fallback."
     if not found.best:
-        return "No: at the highest load no variant is faster than the baseline beyond the noise."
+        said = "at the highest load no variant is faster than the baseline beyond the noise"
+        gain = _memory_gain(view)
+        return f"Not for speed: {said}. {gain}" if gain else f"No: {said}."
     gains = "; ".join(
         f"{text(c.workload)}: {leaders(view, c.workload)} {change(c)} throughput at {load_words(c.load)}"
         for c in found.best.values()
@@ -41,6 +45,22 @@ def headline(view: CaseView) -> str:
     if found.rule == "quality-caution":
         return f"Yes, with care: faster, but its quality is not beyond doubt. {gains}."
     return f"Yes, if its quality holds: measure that before it ships. {gains}."
+
+
+def _memory_gain(view: CaseView) -> str:
+    """What is won in memory alone by variants in whose answers no loss was detected; empty where nothing is."""
+    passed = {v.variant for v in view.quality_verdicts.values() if v.grade == "pass"}
+    found = [m for m in view.memory if m.row.variant in passed]
+    lighter = [m for m in found if m.weights_ratio < 1]
+    roomier = [m for m in found if m.kv_tokens_ratio > 1 + _ROOM]
+    parts = []
+    if lighter:
+        least = min(lighter, key=lambda m: m.weights_ratio)
+        parts.append(f"{text(least.row.variant)} needs {1 - least.weights_ratio:.0%} less for its weights")
+    if roomier:
+        most = max(roomier, key=lambda m: m.kv_tokens_ratio)
+        parts.append(f"{text(most.row.variant)} holds {most.kv_tokens_ratio - 1:.0%} more contexts")
+    return f"For memory: {' and '.join(parts)}, with no loss of quality detected." if parts else ""
 
 
 def leaders(view: CaseView, workload: str) -> str:

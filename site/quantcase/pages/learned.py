@@ -121,7 +121,7 @@ def _kind(c: Comparison) -> str:
 def _memory(view: CaseView) -> list[str]:
     """What quantizing frees, and how many more contexts that holds."""
     base = next((m.row for m in view.memory if m.row.variant == view.case.baseline), None)
-    light = [m for m in view.memory if m.weights_ratio < 1]
+    light = [m for m in view.memory if m.weights_ratio < 1 and not view.failed(m.row.variant)]
     if base is None or not light:
         return ["No variant has lighter weights than the baseline, so no memory is freed."]
     m = min(light, key=lambda m: m.weights_ratio)
@@ -204,7 +204,11 @@ def _sure(view: CaseView) -> str:
         f"{len(case.requests):,} requests"
     )
     if view.trust.control is None:
-        said += "; no second baseline (A/A) was served, so the noise of the set-up itself is not known"
+        said += "; no second baseline (A/A) was timed, so the noise of the set-up itself is not known"
+    same = view.quality_control
+    if same is not None and same.accuracy is not None and same.other_starts:
+        flips, n = same.accuracy.lost + same.accuracy.gained, same.accuracy.n
+        said += f". Asked again after another start, the baseline itself changed {flips:,} of {n:,} answers"
     return f"{said}."
 
 

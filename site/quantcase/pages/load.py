@@ -18,6 +18,7 @@ from quantcase.charts import (
 )
 from quantcase.charts.load import METRIC_TITLES
 from quantcase.html import Column, delta, figure, none, table
+from quantcase.pages import figures
 from quantcase.pages.findings import key_finding
 from quantcase.pages.view import CaseView
 from quantcase.text import number, span, text
@@ -51,9 +52,9 @@ def section(view: CaseView, *, batch: bool) -> str:
             f"{w.output_tokens:,} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
         )
         parts.append(_load_table(view, w.name))
-        parts += _charts(view, w.name)
+        parts += [*_charts(view, w.name), figures.latencies(view, w.name)]
         parts.append(f"**Key finding.** {key_finding(view, w.name)}")
-    return "\n\n".join(parts) or none(f"No {kind} workload was measured in this run.")
+    return "\n\n".join(p for p in parts if p) or none(f"No {kind} workload was measured in this run.")
 
 
 def _charts(view: CaseView, workload: str) -> list[str]:
@@ -65,7 +66,7 @@ def _charts(view: CaseView, workload: str) -> list[str]:
         tail = "e2e_ms_p50"  # too few requests for a tail
     against = "concurrency" if closed else "the rate of arrivals"
     name = METRIC_TITLES[tail].removesuffix(" (ms)")
-    figures = [
+    drawn = [
         throughput_by_concurrency(
             table, workload, case.baseline, title=f"Throughput against {against}", dots=repeats(case, THROUGHPUT)
         ),
@@ -75,15 +76,15 @@ def _charts(view: CaseView, workload: str) -> list[str]:
     ]
     if len(case.loads(workload)) > 1:
         title = "Latency against throughput"
-        figures.append(latency_throughput(table, workload, tail, case.baseline, title=title))
+        drawn.append(latency_throughput(table, workload, tail, case.baseline, title=title))
         claims = [c for c in view.claims if c.workload == workload and c.metric == THROUGHPUT]
         if claims and closed:
             ratios = pd.DataFrame([(c.variant, c.amount, c.ratio, c.low, c.high) for c in claims])
             ratios.columns = pd.Index(["variant", "amount", "ratio", "low", "high"])
             found = [Crossing(c.variant, c.at, c.low, c.high, c.stops) for c in crossovers(claims, workload)]
             title = "Throughput against the baseline"
-            figures.append(ratio_by_load(ratios, found, workload, case.baseline, claims[0].rope, title=title))
-    return [f.html() for f in figures]
+            drawn.append(ratio_by_load(ratios, found, workload, case.baseline, claims[0].rope, title=title))
+    return [f.html() for f in drawn]
 
 
 def _load_table(view: CaseView, workload: str) -> str:

@@ -17,8 +17,8 @@ from quantcase.analysis.plan_common import Format, State
 from quantcase.analysis.points import Point
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.html import delta, none, table
+from quantcase.pages import figures, quality
 from quantcase.pages import plan_parts as parts
-from quantcase.pages import quality
 from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import CaseView, render
 from quantcase.text import load_words, number, signed_percent, span, text
@@ -127,7 +127,7 @@ def _tensors(view: CaseView, forms: list[Format]) -> str:
 
 def _bounds(view: CaseView) -> str:
     found, why = roofs(view.case, view.points)
-    said = [_roof_table(view, found)] if found else []
+    said = [_roof_table(view, found), figures.roofline(view)] if found else []
     if why:
         said.append(none(f"Bandwidth: {text(why)}."))
     seen = capacity(view.case)

@@ -6,7 +6,7 @@ from quantcase.analysis.paired import Paired, confusion
 from quantcase.analysis.quality import Task, label_of
 from quantcase.analysis.quality_verdict import Check, QualityVerdict
 from quantcase.html import Column, none, table
-from quantcase.pages import samples
+from quantcase.pages import figures, samples
 from quantcase.pages.view import CaseView, render
 from quantcase.text import number, text
 
@@ -49,7 +49,7 @@ def section(view: CaseView) -> str:
     """The Quality section of the case page."""
     if not view.quality:
         return none(sentence(view))
-    parts = [_verdict_table(view), _task_table(view, brief=True), _control_words(view)]
+    parts = [_verdict_table(view), figures.quality_size(view), _task_table(view, brief=True), _control_words(view)]
     parts.append("Every rule with its numbers, and the answers side by side: [quality](quality/index.md).")
     return "\n\n".join(p for p in parts if p)
 

@@ -35,7 +35,8 @@ class Options:
 
 
 _BELOW = {
-    "quality": "Quality", "notes": "Notes", "plan": "Plan", "log": "Experiment log", "data": "Data",
+    "quality": "Quality", "notes": "Notes", "plan": "Plan", "log": "Experiment log",
+    "projection": "Another GPU", "data": "Data",
 }  # fmt: skip
 
 
@@ -98,6 +99,11 @@ class CaseView:
         if not self.case.sound or self.case.bundle.info.grade == "simulated":
             return {}
         return {q.variant: judge(self.case, q, self.quality_control) for q in self.quality}
+
+    def failed(self, variant: str) -> bool:
+        """Whether a loss of quality was found: what such a variant saves is no gain."""
+        verdict = self.quality_verdicts.get(variant)
+        return verdict is not None and verdict.grade == "fail"
 
     @cached_property
     def memory(self) -> list[Memory]:

@@ -147,7 +147,7 @@ def _read_task(
 def _sample(values: dict[str, Any], where: str) -> _Sample:
     try:
         sample = msgspec.convert(values, _Sample)
-    except msgspec.ValidationError as e:
+    except (msgspec.ValidationError, UnicodeEncodeError) as e:  # a lone surrogate is no text
         fix = "samples without hashes cannot be paired: use a newer lm-eval" if "_hash" in str(e) else ""
         raise QuantcaseError(f"{where}: {e}", fix=fix or "is it a samples file of lm-eval?") from None
     for name in ("doc_hash", "prompt_hash"):

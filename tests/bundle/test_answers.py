@@ -9,7 +9,7 @@ import pytest
 
 from collector.bundle.answers import LikelihoodRow, QualityItem, QualityRow
 from collector.bundle.answers_write import ITEMS, LIKELIHOOD, ROWS, AnswerStore, read_lines
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.marks import read_marks
 from collector.bundle.read import open_bundle
 from collector.bundle.seal import seal
@@ -120,7 +120,7 @@ def answered_bundle(out: Path, rows: list[QualityRow]) -> Path:
 
 
 def test_check_finds_answers_to_nothing_doubles_and_impossible_scores(tmp_path: Path) -> None:
-    assert check(answered_bundle(tmp_path / "ok", [row(1), row(2, variant="fp8")])) == []
+    assert errors(check(answered_bundle(tmp_path / "ok", [row(1), row(2, variant="fp8")]))) == []
     for name, wrong, said in (
         ("a", row(3), "no such prompt"),
         ("b", row(1, variant="int3"), "not in study.toml"),
@@ -137,7 +137,7 @@ def test_marks_are_a_persons_own_and_are_sealed_like_notes(tmp_path: Path) -> No
     marks.write_text("variant,prompt_id,mark,remark\nbf16,exact/dates/1,Minor,a comma, even\n", "utf-8")
     assert any(f.where == "marks.csv" and "collect seal" in f.fix for f in check(folder))
     assert seal(folder) == ["marks.csv"]
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     (mark,) = open_bundle(folder).marks()
     assert (mark.variant, mark.prompt_id, mark.mark) == ("bf16", "exact/dates/1", "minor")
     marks.write_text("variant,prompt_id,mark\nbf16,exact/dates/9,good\n", "utf-8")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.bundle import metrics
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.read import open_bundle
 from collector.bundle.schema import TABLES, Environment, RequestRow, columns, rounded
 from collector.bundle.seal import seal
@@ -82,7 +82,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_whole_bundle_is_sound_and_other_tools_can_read_it(bundle: Path) -> None:
-    assert check(bundle) == []
+    assert errors(check(bundle)) == []
     package = json.loads((bundle / "datapackage.json").read_text())
     listed = {r["path"]: r for r in package["resources"]}
     assert {t.path for t in TABLES.values()} <= set(listed)
@@ -104,7 +104,7 @@ def test_one_flipped_byte_in_any_file_is_found_and_the_file_named(bundle: Path) 
             name = path.relative_to(bundle).as_posix()
             assert any(f.level == "error" and name in f.where for f in faults), (name, place, faults)
         path.write_bytes(whole)
-    assert check(bundle) == []
+    assert errors(check(bundle)) == []
 
 
 def test_missing_and_added_files_are_found(bundle: Path) -> None:
@@ -124,7 +124,7 @@ def test_own_words_are_sealed_and_nothing_else_is(bundle: Path) -> None:
     (bundle / "notes.md").write_text("I expected less.\n")
     assert "collect seal" in str(check(bundle)[0])
     assert seal(bundle) == ["notes.md"]
-    assert check(bundle) == []
+    assert errors(check(bundle)) == []
     (bundle / "cells.csv").write_bytes((bundle / "cells.csv").read_bytes() + b"x")
     with pytest.raises(QuantcaseError, match=r"cells\.csv"):
         seal(bundle)
@@ -163,7 +163,7 @@ def open_half(folder: Path) -> BundleWriter:
 
 def test_a_killed_run_is_readable_and_called_interrupted(tmp_path: Path) -> None:
     open_half(tmp_path / "b")
-    faults = check(tmp_path / "b")
+    faults = errors(check(tmp_path / "b"))
     assert [f.level for f in faults] == ["interrupted"]
     assert "2 of 60" in str(faults[0])
     assert "--resume" in str(faults[0])
@@ -189,7 +189,7 @@ def test_a_run_killed_anywhere_can_be_resumed_without_losing_what_was_done(
     rows = repeat_rows("bf16", s.workload("chat"), Load.closed(1), 3, random.Random(9), 60.0)
     w.add_repeat(rows, [], metrics.cell(rows, Load.closed(1), s.workload("chat")))
     w.close("complete")
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     after = open_bundle(folder)
     assert {r.index: r for r in after.requests() if r.repeat == 1} == before
     assert len(after.requests()) == 72
@@ -202,7 +202,7 @@ def test_a_bundle_closed_as_interrupted_resumes_too(tmp_path: Path) -> None:
     w = BundleWriter.resume(tmp_path / "b")
     assert len(w.done()) == 2
     w.close("complete")
-    assert check(tmp_path / "b") == []
+    assert errors(check(tmp_path / "b")) == []
     with pytest.raises(QuantcaseError, match="complete already"):
         BundleWriter.resume(tmp_path / "b")
 
@@ -220,3 +220,12 @@ def test_a_newer_format_is_refused_with_a_way_out(bundle: Path) -> None:
     text = (bundle / "datapackage.json").read_text().replace('"format": 1', '"format": 99')
     (bundle / "datapackage.json").write_text(text)
     assert "newer quantcase" in str(check(bundle)[0])
+
+
+def test_a_newer_manifest_that_cannot_be_decoded_is_still_refused_by_its_number(bundle: Path) -> None:
+    folder = bundle
+    manifest = json.loads((folder / "datapackage.json").read_text())
+    manifest["quantcase"] |= {"format": 7, "cells_done": {"a newer": "shape"}}
+    (folder / "datapackage.json").write_text(json.dumps(manifest))
+    with pytest.raises(QuantcaseError, match="is of format 7, this version reads up to 1"):
+        open_bundle(folder)

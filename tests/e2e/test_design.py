@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.read import open_bundle
 from tests.e2e.tools import STUDY, collect
 from tests.makers import make_bundle
@@ -42,7 +42,7 @@ def test_variants_take_turns_and_the_baseline_meets_itself(study_file: Path, tmp
     assert "ended because all that was planned is measured" in ran.stdout
     (folder,) = out.iterdir()
     bundle = open_bundle(folder)
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     assert bundle.study().control == "bf16-again"
     starts = [(v.variant, v.start) for v in bundle.variants()]
     assert sorted(starts) == [(v, s) for v in ("awq", "bf16", "bf16-again") for s in (1, 2)]
@@ -66,7 +66,7 @@ def test_until_precise_goes_on_and_says_what_ended_it(study_file: Path, tmp_path
     bundle = open_bundle(folder)
     assert "every ratio is known to 60.0%" in (bundle.environment().sessions[0].ended_by or "")
     assert max(v.start for v in bundle.variants()) >= 2  # one repeat tells nothing: a second start was needed
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     assert bundle.info.cells_planned == bundle.info.cells_done == len(bundle.cells())
 
 
@@ -79,7 +79,7 @@ def test_a_search_for_an_slo_is_in_the_bundle_and_on_the_page(study_file: Path, 
     assert ran.returncode == 0, ran.stderr
     (folder,) = out.iterdir()
     bundle = open_bundle(folder)
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     rows = bundle.cells()
     assert len({c.load for c in rows}) >= 3  # the first rate, and what followed from it
     assert all(c.load.startswith("r") and c.offered_req_s and c.ttft_due_ms_p95 for c in rows)

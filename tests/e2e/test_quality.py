@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.read import open_bundle
 from quantcase.build import generate
 from quantcase.pages.view import Options
@@ -64,7 +64,7 @@ def test_the_model_that_ships_answers_and_its_answers_fill_the_pages(tmp_path: P
     assert ran.returncode == 0, ran.stderr
     assert "the server gives no prompt log-probabilities" in ran.stdout  # llama.cpp says so once a pass, and goes on
     (folder,) = (tmp_path / "results").iterdir()
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     bundle = open_bundle(folder)
     rows = bundle.quality()
     asked = {i.prompt_id for i in bundle.quality_items() if i.suite != "likelihood"}

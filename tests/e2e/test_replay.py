@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.read import open_bundle
 from tests.e2e.tools import STUDY, collect, processes, start, until
 from tests.makers import make_bundle
@@ -80,7 +80,7 @@ def test_kill_9_at_any_moment_then_resume_without_repeating(study_file: Path, tm
     assert len(before) >= 2 * 6
     resumed = collect("run", "--resume", folder)
     assert resumed.returncode == 0, resumed.stderr
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     after = open_bundle(folder)
     assert {(r.variant, r.start, r.workload, r.load, r.repeat) for r in after.cells()} >= done
     assert len(after.cells()) == 8
@@ -152,4 +152,4 @@ def test_a_variant_that_crashes_is_tried_again_by_resume_and_the_others_are_kept
     assert [(v.variant, v.start, v.exit_state) for v in open_bundle(folder).variants()] == [
         ("bf16", 1, "ok"), ("awq", 1, "crash"), ("awq", 2, "ok"),
     ]  # fmt: skip
-    assert check(folder) == []
+    assert errors(check(folder)) == []

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 
+from collector.bundle.check import RULES, Fault, outcome_of
 from collector.bundle.schema import TABLES, columns
 from collector.bundle.tables import read_text
 from quantcase.html import Column, none, table
+from quantcase.pages import figures, imported
 from quantcase.pages.view import CaseView, render
 from quantcase.text import number, text
 
 __all__ = ["downloads", "page"]
 
 _PREVIEW_ROWS = 12
+_FINDINGS = 100
 
 
 def downloads(view: CaseView) -> list[tuple[str, str]]:
@@ -34,14 +37,46 @@ def page(view: CaseView) -> str:
         files=_files(view),
         tables=[(text(t.path), text(t.holds), _preview(view, name)) for name, t in TABLES.items()],
         environment=_environment(view),
+        telemetry=figures.telemetry(view),
+        imported=imported.section(case),
         reproduce=_reproduce(view),
     )
 
 
 def _check(view: CaseView) -> str:
-    if not view.case.faults:
-        return "<p><code>collect check</code> found the bundle whole, unchanged, and true to its own definitions.</p>"
-    return "<ul>" + "".join(f"<li>{text(fault)}</li>" for fault in view.case.faults) + "</ul>"
+    """What the rule book says of the bundle: in a sentence, then a row a finding with the id of its rule."""
+    said, faults = outcome_of(view.case.bundle), view.case.faults
+    silent = len(RULES) - len(said.applied)
+    counted = (
+        f"{len(said.passed)} of the {len(said.applied)} rules that apply to it passed; {silent} are about something "
+        "that this bundle does not hold."
+    )
+    whole = "<code>collect check</code> found the bundle whole, unchanged, and true to its own definitions."
+    if not view.case.sound:
+        head = "The bundle has errors: its figures are not to be believed, and no verdict is given."
+    elif not faults:
+        head = whole
+    elif view.case.bundle.info.status == "interrupted":
+        head = f"The run is not finished. As far as it went, {whole}"
+    else:
+        head = f"{whole} Worth knowing before a figure is quoted:"
+    lines = [f"<p>{head}</p>"]
+    if faults:
+        heads = [Column("Rule"), Column("Level"), Column("Where"), Column("What"), Column("What to do")]
+        rows = [_finding(fault) for fault in faults[:_FINDINGS]]
+        caption = f"The first {len(rows):,} of {len(faults):,} findings." if len(rows) < len(faults) else ""
+        lines.append(table("check", heads, rows, caption))
+    return "\n".join([*lines, f"<p>{counted}</p>"])
+
+
+def _finding(fault: Fault) -> list[str]:
+    return [
+        text(fault.rule),
+        f"<strong>{text(fault.level)}</strong>" if fault.level == "error" else text(fault.level),
+        text(fault.where),
+        text(fault.problem),
+        text(fault.fix),
+    ]
 
 
 def _files(view: CaseView) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.bundle.check import check
+from collector.bundle.check import check, errors
 from collector.bundle.read import open_bundle
 from tests.e2e.tools import collect, processes
 
@@ -81,7 +81,7 @@ def test_one_run_measures_what_vllm_serves_and_keeps_what_it_refuses(tmp_path: P
     assert "bitsandbytes" in bundle.log("bnb", 1)
     assert {n for n, v in rows.items() if v.exit_state == "ok"} == set(VARIANTS) - {"bnb"}, ran.stdout + ran.stderr
     assert bundle.info.status == "complete"
-    assert check(folder) == []
+    assert errors(check(folder)) == []
     assert {r.status for r in bundle.requests()} == {"ok"}
     assert all(r.output_tokens == 16 for r in bundle.requests())
     for name in ("awq", "gptq"):

@@ -1,5 +1,7 @@
 """Writes a bundle so that a crash at any moment leaves one that can be read and resumed.
 
+Every text passes `collector.bundle.door` first, which takes secrets and names out.
+
 While a run is on, tables are plain CSV, appended and flushed row by row, beside a manifest that says `interrupted`.
 A repeat of a cell counts as done when its row stands in cells.csv, which is written after its requests are on disk.
 `close()` packs the large tables and writes the manifest last. `resume()` drops the rows of unfinished repeats.
@@ -7,6 +9,7 @@ A repeat of a cell counts as done when its row stands in cells.csv, which is wri
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import os
@@ -19,7 +22,7 @@ from msgspec import Struct
 
 from collector import __version__
 from collector.bundle import manifest as manifests
-from collector.bundle.answers_write import AnswerStore
+from collector.bundle.door import CleanAnswers, clean_environment, clean_row, clean_study, restored
 from collector.bundle.predictions import write_predictions
 from collector.bundle.schema import (
     FORMAT,
@@ -40,6 +43,7 @@ from collector.bundle.schema import (
 )
 from collector.bundle.tables import header_line, pack, read_text, row_line, rows_from_text
 from collector.errors import QuantcaseError
+from collector.probes.redact import redact
 from collector.study import Study
 from collector.study import dumps as study_toml
 from collector.study import loads as study_from_toml
@@ -86,7 +90,7 @@ class BundleWriter:
         self.variants: list[VariantRow] = []
         self.cells: list[CellRow] = []
         self.client = ClientFacts()
-        self.answers = AnswerStore(folder)
+        self.answers = CleanAnswers(folder)
         self._files: dict[str, IO[str]] = {}
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -110,9 +114,12 @@ class BundleWriter:
             cells_done=0,
         )
         self = cls(
-            folder, study, Manifest(name=folder.name, title=study.title, created=now, quantcase=info), environment
+            folder,
+            study,
+            Manifest(name=folder.name, title=redact(study.title), created=now, quantcase=info),
+            environment,
         )
-        manifests.write_atomic(folder / "study.toml", study_toml(study).encode())
+        manifests.write_atomic(folder / "study.toml", study_toml(clean_study(study)).encode())
         (folder / "notes.md").write_text(_NOTES, "utf-8")
         if study.predictions is not None and study.predictions.given:
             write_predictions(folder, study.predictions)
@@ -126,12 +133,14 @@ class BundleWriter:
         """Open an interrupted bundle to go on with it. Rows of repeats that were not finished are dropped.
 
         Raises:
-            QuantcaseError: not a bundle, or one that is complete already.
+            QuantcaseError: not a bundle, one that is complete already, or one whose study needs a secret that was taken
+                out and is not in the environment.
         """
         manifest = manifests.read(folder)
         if manifest.quantcase.status == "complete":
             raise QuantcaseError(f"{folder.name} is complete already", fix="nothing to resume")
-        study = study_from_toml((folder / "study.toml").read_text("utf-8"), f"{folder.name}/study.toml")
+        where = f"{folder.name}/study.toml"
+        study = restored(study_from_toml((folder / "study.toml").read_text("utf-8"), where), where)
         environment = msgspec.json.decode((folder / "environment.json").read_bytes(), type=Environment)
         self = cls(folder, study, manifest, environment)
         manifest.quantcase.status = "interrupted"
@@ -180,16 +189,17 @@ class BundleWriter:
 
     def set_variant(self, row: VariantRow) -> None:
         """Add or replace the row of a variant's server start; the small table is rewritten whole."""
+        row = clean_row(row)
         key = (row.variant, row.start)
         self.variants = [v for v in self.variants if (v.variant, v.start) != key] + [row]
         lines = [header_line(VariantRow), *(row_line(v) for v in self.variants)]
         manifests.write_atomic(self.folder / "variants.csv", "".join(lines).encode())
 
     def add_log(self, variant: str, start: int, text: str) -> None:
-        """The engine's log of a server start, secrets already removed."""
+        """The engine's log of a server start; secrets are taken out here."""
         path = self.folder / "logs" / f"{variant}-{start}.log.gz"
         path.parent.mkdir(exist_ok=True)
-        manifests.write_atomic(path, gzip.compress(text.encode("utf-8", "replace"), mtime=0))
+        manifests.write_atomic(path, gzip.compress(redact(text).encode("utf-8", "replace"), mtime=0))
 
     def save_documents(self) -> None:
         """Write environment.json and client.json as they stand now."""
@@ -198,12 +208,20 @@ class BundleWriter:
     # -- closing -------------------------------------------------------------------------------------------------
 
     def close(self, status: Status) -> None:
-        """Pack the tables and write the manifest with every hash, last."""
-        for f in self._files.values():
-            f.flush()
-            os.fsync(f.fileno())
-            f.close()
-        self._files.clear()
+        """Pack the tables and write the manifest with every hash, last.
+
+        Raises:
+            OSError: the disk took no more. What stands on it is an open bundle, which can be resumed.
+        """
+        try:
+            for f in self._files.values():
+                f.flush()
+                os.fsync(f.fileno())
+        finally:
+            for f in self._files.values():
+                with contextlib.suppress(OSError):  # told already by the flush; a torn last row is dropped by resume
+                    f.close()
+            self._files.clear()
         self._save_documents()
         self.answers.close()
         for table in TABLES.values():
@@ -232,7 +250,7 @@ class BundleWriter:
 
     def _append(self, table: str, rows: Iterable[Struct]) -> None:
         f = self._files[table]
-        f.write("".join(row_line(r) for r in rows))
+        f.write("".join(row_line(clean_row(r)) for r in rows))
         f.flush()
 
     def _sync(self, *tables: str) -> None:
@@ -258,6 +276,9 @@ class BundleWriter:
                 packed.unlink()
 
     def _save_documents(self) -> None:
-        for name, document in (("environment.json", self.environment), ("client.json", self.client)):
+        for name, document in (
+            ("environment.json", clean_environment(self.environment)),
+            ("client.json", self.client),
+        ):
             data = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
             manifests.write_atomic(self.folder / name, data)

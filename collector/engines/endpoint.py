@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from collector.api_key import given
 from collector.bundle.schema import Grade
 from collector.engines.base import EngineFacts, Evidence, ServeRequest, Timeline
 from collector.engines.facts import with_metrics
 from collector.errors import QuantcaseError
+from collector.probes.redact import REMOVED, redact
 from collector.study import Study
 
 __all__ = ["Endpoint", "EndpointServer"]
@@ -36,7 +37,7 @@ class Endpoint:
             QuantcaseError: it cannot be reached, refuses, or does not answer as such a server does.
         """
         url = _clean(request.spec.url)
-        key = os.environ.get("QUANTCASE_API_KEY") or os.environ.get("OPENAI_API_KEY")
+        key = given()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers, trust_env=True) as session:
             names = await _models(session, url)
@@ -49,11 +50,18 @@ class Endpoint:
 
 def _clean(url: str) -> str:
     """The base URL: no trailing slash, no /v1. Raises QuantcaseError for what is no such address."""
-    parts = urlsplit(url)
+    if REMOVED in url:  # the study comes out of a bundle, which does not say where somebody's server stands
+        raise QuantcaseError("the endpoint's address is not in the bundle", fix="give it again with --endpoint URL")
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # what cannot be asked of any name server
+        _ = parts.port
+    except ValueError:
+        raise QuantcaseError("--endpoint is no http(s) address", fix="give http://HOST:PORT") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise QuantcaseError(f"--endpoint {url or '(empty)'} is no http(s) address", fix="give http://HOST:PORT")
     if parts.username or parts.password:
-        raise QuantcaseError("--endpoint must not carry credentials", fix="set QUANTCASE_API_KEY instead")
+        raise QuantcaseError("--endpoint must not carry credentials", fix="set QUANTCASE_API_KEY, or --api-key-file")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -63,7 +71,11 @@ async def _models(session: aiohttp.ClientSession, url: str) -> list[str]:
         async with session.get(url + "/v1/models") as response:
             status, text = response.status, await response.text(errors="replace")
             data: Any = await response.json(content_type=None) if status == 200 else None
-    except ValueError:
+    except aiohttp.ClientConnectorCertificateError as e:
+        why = getattr(e.certificate_error, "verify_message", "") or str(e.certificate_error)
+        fix = "renew it, or name the authority that signed it: SSL_CERT_FILE=/path/to/ca.pem"
+        raise QuantcaseError(f"{url}: its certificate is not accepted: {why}", fix=fix) from None
+    except (ValueError, RecursionError):
         raise QuantcaseError(
             f"{url}/v1/models answers with no JSON", fix="is it an OpenAI-compatible server?"
         ) from None
@@ -72,9 +84,9 @@ async def _models(session: aiohttp.ClientSession, url: str) -> list[str]:
     except aiohttp.ClientError as e:
         raise QuantcaseError(f"{url} cannot be reached: {e}", fix="check address and port") from None
     if status in (401, 403):
-        raise QuantcaseError(f"{url} refuses with HTTP {status}", fix="set QUANTCASE_API_KEY")
+        raise QuantcaseError(f"{url} refuses with HTTP {status}", fix="set QUANTCASE_API_KEY, or give --api-key-file")
     if status != 200:
-        words = " ".join(text.split())[:160]
+        words = redact(" ".join(text.split()))[:160]
         raise QuantcaseError(f"{url}/v1/models answers HTTP {status}: {words}", fix="look at the server's log")
     try:
         names = [str(entry["id"]) for entry in data["data"]]

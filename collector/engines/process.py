@@ -18,6 +18,7 @@ import aiohttp
 
 from collector.engines.base import StartFailed, Timeline
 from collector.errors import QuantcaseError
+from collector.probes.redact import redact
 
 __all__ = ["EngineProcess", "free_port", "port_is_free"]
 
@@ -112,9 +113,12 @@ class EngineProcess:
         self.log_path = log_path
         self.timeline = Timeline()
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log_path.open("wb")
+        # Raw until the bundle takes it in without its secrets: nobody else on the machine is to read it meanwhile.
+        self._log = os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         mark = uuid.uuid4().hex  # inherited by whatever the engine starts, also by what outlives its own parent
         self._mark = f"QUANTCASE_ENGINE={mark}".encode()
+        # The key to somebody's endpoint is no business of an engine of ours, which may write its environment down.
+        inherited = {k: v for k, v in os.environ.items() if k != "QUANTCASE_API_KEY"}
         self.spawned = time.monotonic()
         try:
             self._process = subprocess.Popen(
@@ -122,7 +126,7 @@ class EngineProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env, "QUANTCASE_ENGINE": mark},
+                env={**inherited, **env, "QUANTCASE_ENGINE": mark},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # prctl only: takes no locks
             )
@@ -137,10 +141,28 @@ class EngineProcess:
                 f"{self.argv[0]} cannot be run: {e.strerror or e}", fix="set engine.command to a program"
             ) from None
         self.pid = self._process.pid
+        self._told = False
         self.timeline.spawn_s = 0.0
 
     def alive(self) -> bool:
-        return self._process.poll() is None
+        """Whether it runs. One that was ended by a signal could write nothing: its log is told so, once."""
+        if (code := self._process.poll()) is None:
+            return True
+        if code < 0 and not self._told and not self._log.closed:
+            self._told = True
+            with contextlib.suppress(OSError):  # a full disk must not hide that the engine has ended
+                self._log.write(f"\nquantcase: the engine {self._ending()}\n".encode())
+                self._log.flush()
+        return False
+
+    def _ending(self) -> str:
+        code = self._process.returncode
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        # No word here that `_failed` takes for the engine's own: who sent it is not known.
+        hint = " (the kernel does that when the machine's memory is full: see dmesg)" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
 
     def log_tail(self, lines: int = 12) -> list[str]:
         """The last lines of the log that hold something."""
@@ -159,8 +181,8 @@ class EngineProcess:
         deadline = self.spawned + timeout_s
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             while True:
-                if not self.alive():
-                    raise self._failed(f"the engine ended with exit code {self._process.returncode} at start")
+                if self._process.poll() is not None:
+                    raise self._failed(f"the engine {self._ending()} at start")
                 if self.timeline.port_s is None and not port_is_free(port):
                     self.timeline.port_s = time.monotonic() - self.spawned
                 if self.timeline.port_s is not None:
@@ -183,15 +205,22 @@ class EngineProcess:
             state = "unsupported"
         else:
             state = "crash"
-        return StartFailed(problem, exit_state=state, log_tail=tail[-12:], argv=self.argv)
+        return StartFailed(problem, exit_state=state, log_tail=[redact(t) for t in tail[-12:]], argv=self.argv)
 
     async def stop(self, timeout_s: float = 60.0) -> None:
         """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left.
 
         Engines start workers of their own, some in sessions of their own, some whose parent has ended before: those are
         known by their descent, found before the TERM, or by the mark in their environment, and killed at the end.
+        Where the wait is cut short (a second Ctrl-C), everything is killed at once.
         """
         family = _descendants(self.pid)
+        try:
+            await self._end_group(timeout_s)
+        finally:
+            self._kill_all(family)
+
+    async def _end_group(self, timeout_s: float) -> None:
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
         while self._group_lives() and time.monotonic() < deadline:  # noqa: ASYNC110 - a process group has no event
@@ -202,6 +231,10 @@ class EngineProcess:
                 if not self._group_lives():
                     break
                 await asyncio.sleep(0.05)
+
+    def _kill_all(self, family: Mapping[int, str]) -> None:
+        if self._group_lives():
+            self._signal(signal.SIGKILL)
         for pid, started in family.items():
             if _start_ticks(pid) == started:  # the same process, not another that was given its number
                 with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from collector import __version__
-from collector.bundle.check import check as check_folder
+from collector.api_key import from_file
+from collector.bundle.door import restored, warnings
 from collector.bundle.read import open_bundle
 from collector.bundle.seal import seal as seal_bundle
 from collector.errors import QuantcaseError, UsageFault
@@ -28,16 +29,33 @@ __all__ = ["cli", "main"]
 _out = Console(soft_wrap=False)
 
 
+# Commands beside the run, loaded when they are asked for: a run on a rented box need not wait for them.
+_BESIDE = {
+    "import": "collector.importers.command:import_results",
+    "migrate": "collector.migrate_command:migrate",
+    "pack": "collector.carry.commands:pack",
+    "pull": "collector.carry.commands:pull",
+    "push": "collector.carry.commands:push",
+    "redact": "collector.redact_command:redact",
+    "unpack": "collector.carry.commands:unpack",
+}
+
+
 class _Group(click.Group):
     """Commands of this package and those that other packages add (`collect.commands` entry points)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group="collect.commands"))})
+        added = (e.name for e in entry_points(group="collect.commands"))
+        return sorted({*super().list_commands(ctx), *_BESIDE, *added})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
+        if cmd_name in _BESIDE:
+            module, _, name = _BESIDE[cmd_name].partition(":")
+            found: click.Command = getattr(import_module(module), name)
+            return found
         for entry in entry_points(group="collect.commands"):
             if entry.name == cmd_name:
                 try:
@@ -103,6 +121,7 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--variant", "variants", multiple=True, metavar="V", help="Only this variant; may be given again.")
 @click.option("--quick", is_flag=True, help="One short repeat a cell, to try things out.")
 @click.option("--resume", type=_folder, metavar="BUNDLE", help="Finish an interrupted bundle.")
+@click.option("--api-key-file", type=click.Path(dir_okay=False, path_type=Path), help="File with the endpoint's key.")
 @click.option("--allow-other-gpu", is_flag=True, help="Measure on another GPU than the one named; both are recorded.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the engine; 0 takes a free one.")
 @click.option("--repeats", type=click.IntRange(1), help="Repeats per server start, instead of the study's.")
@@ -124,6 +143,7 @@ def run(
     variants: tuple[str, ...],
     quick: bool,
     resume: Path | None,
+    api_key_file: Path | None,
     allow_other_gpu: bool,
     port: int,
     repeats: int | None,
@@ -150,7 +170,7 @@ def run(
             return
         from collector import gpus
 
-        profile, wanted = gpus.get(bundle.info.gpu), bundle.study()
+        profile, wanted = gpus.get(bundle.info.gpu), restored(bundle.study(), f"{bundle.id}/study.toml")
     else:
         profile, wanted = _profile_and_study(gpu, study)
     prepare.check_names(wanted, variants)
@@ -186,7 +206,7 @@ def run(
         workers=workers,
         stress=stress,
         allow_other_gpu=allow_other_gpu,
-        api_key=os.environ.get("QUANTCASE_API_KEY") or None,
+        api_key=from_file(api_key_file),
     )
     outcome = _run_until_stopped(work)
     for line in outcome.log_tail:
@@ -228,12 +248,24 @@ def _run_until_stopped(work: Any) -> Any:
 @cli.command()
 @click.argument("study", required=False)
 @_gpu_option
-def plan(study: str | None, gpu: str) -> None:
+@click.option("--stress", is_flag=True, help="Count the time of `collect run --stress`, too.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan as FILE.md or FILE.html.")
+@click.option("--force", is_flag=True, help="Write over the page when it is there.")
+def plan(study: str | None, gpu: str, stress: bool, page: Path | None, force: bool) -> None:
     """What would run, what fits in VRAM, how long, at what cost."""
     from collector import plan as plans
+    from collector import plan_page
+    from collector.plan_table import plan_table
 
+    if page is not None:
+        plan_page.check(page, force=force)
     profile, wanted = _profile_and_study(gpu, study)
-    _out.print(plans.plan_table(plans.plan(plans.for_profile(wanted, profile), profile)))
+    wanted = plans.for_profile(wanted, profile)
+    made = plans.plan(wanted, profile, stress=stress)
+    _out.print(plan_table(made))
+    if page is not None:
+        plan_page.write(page, wanted, profile, made)
+        _out.print(f"\npage: {page}", markup=False, soft_wrap=True)
 
 
 @cli.command()
@@ -299,23 +331,27 @@ def show(bundle: Path) -> None:
 
 
 @cli.command()
-@click.argument("bundles", nargs=-1, required=True, type=_folder)
-def check(bundles: tuple[Path, ...]) -> None:
-    """Verify manifest, hashes, schema and invariants; exit 1 with one line per fault."""
-    sound = True
-    for folder in bundles:
-        faults = check_folder(folder)
-        for fault in faults:
-            click.echo(f"{folder.name}: {fault}")
-        sound = sound and all(f.level == "note" for f in faults)
-        if not faults:
-            bundle = open_bundle(folder)
-            info = bundle.info
-            click.echo(
-                f"{folder.name}: ok ({info.grade}, weights {info.weights}, {info.cells_done} cell repeats, "
-                f"{len(bundle.manifest.resources)} files)"
-            )
-    if not sound:
+@click.argument("bundles", nargs=-1, type=_folder)
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--rules", "list_rules", is_flag=True, help="List every rule; check nothing.")
+def check(bundles: tuple[Path, ...], strict: bool, as_json: bool, list_rules: bool) -> None:
+    """Hold BUNDLES against the rule book; exit 1 where one has errors or is not finished."""
+    from collector.bundle import check_view
+    from collector.bundle.check import outcome
+
+    width = min(_out.width, 80) if _out.is_terminal else None
+    if list_rules:
+        click.echo(check_view.rules_json() if as_json else check_view.rules_text(width or 80))
+        return
+    if not bundles:
+        raise click.UsageError("Missing argument 'BUNDLES...'.", ctx=click.get_current_context())
+    found = [(folder, outcome(folder)) for folder in bundles]
+    if as_json:
+        click.echo(check_view.found_json(found, strict=strict))
+    else:
+        click.echo("\n\n".join(check_view.found_text(folder, said, width) for folder, said in found))
+    if not all(check_view.passes(said, strict=strict) for _, said in found):
         sys.exit(1)
 
 
@@ -325,6 +361,8 @@ def seal(bundle: Path) -> None:
     """Take your own words (notes.md) into the manifest after you edited them."""
     changed = seal_bundle(bundle)
     click.echo(f"sealed: {', '.join(changed)}" if changed else "nothing had changed")
+    for line in warnings(bundle):
+        click.echo(f"WARNING {line}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -149,17 +149,7 @@ def mostly_failed(document: ImportedDocument | None) -> list[PointCounts]:
 def problems(
     document: ImportedDocument | None, rows: Sequence[ImportedRow], variants: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """(where, what is wrong) of imported figures: many failures, unknown variants, no definition, no number."""
-    for p in bad_points(document):
-        yield (
-            f"{DOCUMENT}: {p.variant} {p.workload} {p.load} repeat {p.repeat}",
-            f"{p.failed} of {p.requests} requests failed: whether its figures hold the failed ones stands in their definitions",
-        )
-    for p in mostly_failed(document):
-        yield (
-            f"{DOCUMENT}: {p.variant} {p.workload} {p.load} repeat {p.repeat}",
-            f"more requests failed than did not ({p.failed} of {p.requests}): no figure of it describes the server",
-        )
+    """(where, what is wrong) of imported figures: unknown variants, no definition, no number."""
     if rows and document is None:
         yield TABLE, f"{DOCUMENT} is missing: the figures have no source"
     for p in document.points if document else []:

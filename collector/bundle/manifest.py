@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from collector.bundle.schema import TABLES, Manifest, Resource, columns
+from collector.bundle.schema import FORMAT, TABLES, Manifest, Resource, columns
 from collector.errors import QuantcaseError
 
 __all__ = [
@@ -32,6 +32,16 @@ MANIFEST = "datapackage.json"
 _ZEROS = "0" * 64
 _MEDIA = {".csv": "text/csv", ".gz": "application/gzip", ".json": "application/json", ".jsonl": "application/jsonl"}
 _MEDIA |= {".toml": "application/toml", ".md": "text/markdown"}
+
+
+class _Number(msgspec.Struct):
+    format: int
+
+
+class _Numbered(msgspec.Struct):
+    """So much of a manifest as every version of it has."""
+
+    quantcase: _Number
 
 
 def file_sha256(path: Path) -> str:
@@ -125,7 +135,20 @@ def read(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise QuantcaseError(f"{folder.name}: no {MANIFEST}", fix="this folder is not a result bundle") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        _refuse_newer(folder)
         raise QuantcaseError(f"{folder.name}/{MANIFEST} cannot be read: {e}", fix="copy the bundle again") from None
+
+
+def _refuse_newer(folder: Path) -> None:
+    """A newer manifest may hold what this version cannot decode: its number says more than the decoder's complaint."""
+    try:
+        stated = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Numbered).quantcase.format
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    if stated > FORMAT:
+        raise QuantcaseError(
+            f"{folder.name} is of format {stated}, this version reads up to {FORMAT}", fix="install a newer quantcase"
+        )
 
 
 def self_hash_ok(folder: Path, manifest: Manifest) -> bool:

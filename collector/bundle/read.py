@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 RowT = TypeVar("RowT", bound=Struct)
+_AGAIN = "copy the bundle again"
 
 
 def is_bundle(folder: Path) -> bool:
@@ -86,7 +87,18 @@ class Bundle:
         return datetime.datetime.fromisoformat(self.manifest.created)
 
     def study(self) -> Study:
-        return study_from_toml((self.folder / "study.toml").read_text("utf-8"), f"{self.id}/study.toml")
+        """The study as it was asked.
+
+        Raises:
+            QuantcaseError: there is none, or it is no study.
+        """
+        path, where = self.folder / "study.toml", f"{self.folder.name}/study.toml"
+        if not path.is_file():  # also of a pipe, which would be waited for without an end
+            raise QuantcaseError(f"{where} is missing", fix=_AGAIN)
+        try:
+            return study_from_toml(path.read_text("utf-8"), where)
+        except UnicodeDecodeError:
+            raise QuantcaseError(f"{where} is not UTF-8 text", fix=_AGAIN) from None
 
     def environment(self) -> Environment:
         return self._document("environment.json", Environment, Environment(gpu_asked=self.info.gpu))
@@ -114,17 +126,17 @@ class Bundle:
 
     def quality_items(self) -> list[QualityItem]:
         """What was asked; empty where quality was not measured."""
-        return read_lines(self.folder / ITEMS, QualityItem, self.id)
+        return read_lines(self.folder / ITEMS, QualityItem, self.folder.name)
 
     def quality(self) -> list[QualityRow]:
         """What was answered."""
-        return read_lines(self.folder / ROWS, QualityRow, self.id)
+        return read_lines(self.folder / ROWS, QualityRow, self.folder.name)
 
     def likelihood(self) -> list[LikelihoodRow]:
         """How likely each server start found the fixed texts."""
         packed = self.folder / LIKELIHOOD
         plain = self.folder / LIKELIHOOD.removesuffix(".gz")
-        return read_lines(packed if packed.is_file() else plain, LikelihoodRow, self.id)
+        return read_lines(packed if packed.is_file() else plain, LikelihoodRow, self.folder.name)
 
     def marks(self) -> list[Mark]:
         """What a person says of the answers; empty without a marks.csv."""
@@ -154,7 +166,7 @@ class Bundle:
 
     def _rows(self, table: str, row: type[RowT]) -> list[RowT]:
         path = self.table_path(table)
-        return rows_from_text(read_text(path)[0], row, f"{self.id}/{path.name}") if path else []
+        return rows_from_text(read_text(path)[0], row, f"{self.folder.name}/{path.name}") if path else []
 
     def _document(self, name: str, kind: type[RowT], empty: RowT) -> RowT:
         path = self.folder / name
@@ -162,5 +174,5 @@ class Bundle:
             return empty
         try:
             return msgspec.json.decode(path.read_bytes(), type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise QuantcaseError(f"{self.id}/{name} cannot be read: {e}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+            raise QuantcaseError(f"{self.folder.name}/{name} cannot be read: {e}", fix=_AGAIN) from None

@@ -1,74 +1,213 @@
-"""The generator: bundles in, pages and assets out. It knows nothing of MkDocs."""
+"""The generator: bundles in, pages and assets out. It knows nothing of MkDocs.
+
+A case is made, put into the cache and let go; the pages across cases are made of what was kept of each. What is in the
+cache already is not made again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
+from collector.bundle.read import QuantcaseError, open_bundle
+from quantcase import catalog as bundles
+from quantcase import client, digest, redaction, social, workers
+from quantcase.analysis.between_document import CaseDocument
 from quantcase.analysis.figures import case_document
-from quantcase.catalog import Catalog, load
-from quantcase.pages import cards, costs, data, home, log, notes, plan, quality, samples, summary
+from quantcase.cache import Entry, Store, key_of
+from quantcase.catalog import Catalog
+from quantcase.charts.bundle import vega_js
+from quantcase.digest import Head, Views
+from quantcase.dress import dress
+from quantcase.output import Output
+from quantcase.pages import (
+    cards,
+    compare,
+    costs,
+    data,
+    fit,
+    history,
+    home,
+    llms,
+    log,
+    notes,
+    offers,
+    plan,
+    projection,
+    quality,
+    samples,
+    summary,
+)
 from quantcase.pages import case as case_page
 from quantcase.pages.view import CaseView, Options
 
-__all__ = ["Output", "generate"]
+__all__ = ["Output", "generate", "make_case"]
+
+
+_ACROSS = Path("across cases")  # no bundle has a blank in its name
 
 
 @dataclass(frozen=True)
-class Output:
-    """One file of the site. `content` is text or bytes, or `source` names a file to be copied as it is."""
+class _Made:
+    """One bundle in the cache."""
 
-    uri: str
-    content: str | bytes | None = None
-    source: Path | None = None
-    title: str = ""  # of a page that belongs into the navigation
+    folder: Path
+    key: str
+    entry: Entry
+    head: Head
 
-    def data(self) -> str | bytes:
-        """The content, read when it is a copy."""
-        if self.content is not None:
-            return self.content
-        if self.source is None:
-            raise ValueError(f"{self.uri} has neither content nor source")
-        return self.source.read_bytes()
+    def view(self, options: Options) -> CaseView:
+        return digest.view(self.entry.digest(), self.folder, options)
+
+    def document(self) -> CaseDocument:
+        return digest.document(self.entry.digest())
 
 
-def generate(results: Path, options: Options, *, only: tuple[str, ...] = ()) -> tuple[Catalog, Iterator[Output]]:
+def generate(
+    results: Path,
+    options: Options,
+    *,
+    only: tuple[str, ...] = (),
+    cache: Path | None = None,
+    processes: int = 1,
+    sold: Mapping[str, str] | None = None,
+) -> tuple[Catalog, Iterator[Output]]:
     """All pages and assets for the bundles below `results`, and the catalog they were made from.
 
-    `only` names the cases to show; empty shows all.
+    Args:
+        results: the folder of bundles.
+        options: what the person who publishes decided.
+        only: names of the cases to show; empty shows all. Other bundles are not opened.
+        cache: folder of what was made before; without one all is made, and its outputs hold their content.
+        processes: in how many cases may be made at once, with a cache; each takes about 300 MB.
+        sold: the offers, file name -> Markdown with front matter; evidence is put into them.
     """
-    catalog = load(results, simulated=options.show_simulated, published=options.show_published)
+    store = Store(cache)
+    folders, unreadable = bundles.folders(results)
     if only:
-        catalog.cases = [c for c in catalog.cases if c.id in only]
-    return catalog, _outputs(catalog, options)
+        folders, unreadable = [f for f in folders if f.name in only], []
+    folders = redaction.copies(folders, options.site.redact, store.folder / "redacted")
+    keys = {f: key_of(options, f.name, store.fingerprint(f)) for f in folders}
+    found = {f: entry for f in folders if (entry := store.read(f, keys[f]))}
+    if cache is not None:
+        missing = [f for f in folders if f not in found]
+        workers.make([workers.Job(str(f), str(store.folder), keys[f], options) for f in missing], processes)
+    made = []
+    for folder in folders:
+        entry = found.get(folder) or store.read(folder, keys[folder])
+        entry = entry or make_case(store, folder, keys[folder], options)
+        head = digest.head(entry.digest())
+        if head.unreadable:
+            unreadable.append((folder.name, head.unreadable))
+        elif head.title:
+            made.append(_Made(folder, keys[folder], entry, head))
+    made.sort(key=lambda m: bundles.order(m.head.created, m.head.grade), reverse=True)
+    views = Views([partial(m.view, options) for m in made])
+    shown = Catalog(views.cases, sorted(unreadable))
+    every = _outputs(store, made, views, shown, options, sold or {})
+    outputs = (o for o in every if not options.site.left_out(o.uri))
+    return shown, outputs if cache is not None else map(_held, outputs)
 
 
-def _outputs(catalog: Catalog, options: Options) -> Iterator[Output]:
-    views = [CaseView(c, options) for c in catalog.cases]
-    yield Output("index.md", home.page(views, catalog.unreadable, options))
-    yield Output("cases/index.md", home.cases_page(views))
-    yield Output("costs/index.md", costs.page(views))
-    yield Output("summary/index.md", summary.page(views))
-    for view in views:
-        base = f"cases/{view.case.id}"
-        yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
-        yield Output(f"{base}/data/index.md", data.page(view))
-        yield Output(f"{base}/quality/index.md", quality.page(view))
-        yield Output(f"{base}/notes/index.md", notes.page(view))
-        yield Output(f"{base}/plan/index.md", plan.page(view))
-        yield Output(f"{base}/log/index.md", log.page(view))
-        for name in cards.variants(view):
-            yield Output(f"{base}/cards/{name}/index.md", cards.page(view, name))
-            yield Output(f"{base}/cards/{name}/README.md.txt", cards.readme(view, name))
-        for name, content in samples.files(view.case):
-            yield Output(f"{base}/quality/samples/{name}", content)
-        document = case_document(view.case, view.points, view.quality, view.quality_verdicts)
-        yield Output(f"{base}/case.json", case_page.case_json(document))
-        for path, name in data.downloads(view):
-            yield Output(f"{base}/data/files/{name}", source=view.case.bundle.folder / path)
+def _held(output: Output) -> Output:
+    return output if output.kept is None else Output(output.uri, output.kept.read(), title=output.title)
+
+
+def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
+    """Make one bundle's pages, and put them with its digest into the cache."""
+    hidden = {"simulated": not options.show_simulated, "published": not options.show_published}
+    before = store.fingerprint(folder)
+    try:
+        if hidden.get(open_bundle(folder).info.grade, False):
+            return store.write(folder, key, [], digest.pack(Head()))
+        case = bundles.read(folder)
+    except (QuantcaseError, OSError, UnicodeDecodeError) as e:
+        lasting = not isinstance(e, OSError)
+        return store.write(folder, key, [], digest.pack(Head(unreadable=str(e))), lambda: lasting)
+    view = redaction.case_view(case, options)
+    head = Head(case.title or case.id, case.bundle.info.grade, case.bundle.manifest.created)
+
+    def unchanged() -> bool:  # a run may be writing into it
+        return store.fingerprint(folder) == before
+
+    pages = _dressed(_case(view), [view])
+    return store.write(folder, key, pages, digest.pack(head, view), unchanged)
+
+
+def _outputs(
+    store: Store, made: Sequence[_Made], views: Views, catalog: Catalog, options: Options, sold: Mapping[str, str]
+) -> Iterator[Output]:
+    words = (f"{name}\n{said}" for name, said in [*sorted(sold.items()), *catalog.unreadable])
+    across = key_of(options, "across", *words, *(m.key for m in made))
+    entry = store.read(_ACROSS, across)
+    if entry is None:
+        documents = [m.document() for m in made]
+        pages = _dressed(_across(views, documents, catalog, options, sold), views)
+        entry = store.write(_ACROSS, across, pages, b"")
+    yield from entry.outputs()
+    for m in made:
+        yield from m.entry.outputs()
     assets = resources.files("quantcase").joinpath("assets")
     for asset in sorted(assets.iterdir(), key=lambda a: a.name):
         if asset.is_file():
             yield Output(f"assets/quantcase/{asset.name}", asset.read_bytes())
+    yield Output("assets/quantcase/vega.js", vega_js())
+
+
+def _dressed(outputs: Iterator[Output], views: Sequence[CaseView]) -> Iterator[Output]:
+    """Every output; pages with the tools beneath their tables and charts."""
+    files = {view.case.id: dict(data.downloads(view)) for view in views}
+    for output in outputs:
+        if output.uri.endswith(".md") and isinstance(output.content, str):
+            yield replace(output, content=dress(output.content, output.uri, files))
+        else:
+            yield output
+
+
+def _across(
+    views: Views, documents: Sequence[CaseDocument], catalog: Catalog, options: Options, sold: Mapping[str, str]
+) -> Iterator[Output]:
+    """The pages across cases. They ask for figures, never for rows: those would be read for every case."""
+    yield Output("index.md", home.page(views, catalog.unreadable, options))
+    yield Output("cases/index.md", home.cases_page(views))
+    yield Output("costs/index.md", costs.page(views))
+    yield Output("fit/index.md", fit.page(views))
+    yield Output("summary/index.md", summary.page(views))
+    yield Output("compare/index.md", compare.page(documents))
+    for name, script in compare.files(documents):
+        yield Output(f"compare/{name}", script)
+    yield Output("history/index.md", history.page(views, documents))
+    yield Output("llms.txt", llms.page(views, options))
+    yield Output("schema/case-1.json", llms.schema())
+    for name, source in sorted(sold.items()):
+        yield Output(f"offers/{name}", offers.page(source, f"docs/offers/{name}", views))
+    if sold:
+        yield Output("offers/index.md", offers.index(sold))
+    if options.site.colours:
+        yield Output("assets/brand.css", client.brand_css(options.site))
+    yield Output("assets/quantcase/card.png", social.site_card())
+
+
+def _case(view: CaseView) -> Iterator[Output]:
+    """The pages and files of one case."""
+    base = f"cases/{view.case.id}"
+    yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
+    yield Output(f"{base}/data/index.md", data.page(view))
+    yield Output(f"{base}/quality/index.md", quality.page(view))
+    yield Output(f"{base}/notes/index.md", notes.page(view))
+    yield Output(f"{base}/plan/index.md", plan.page(view))
+    yield Output(f"{base}/log/index.md", log.page(view))
+    yield Output(f"{base}/projection/index.md", projection.page(view))
+    for name in cards.variants(view):
+        yield Output(f"{base}/cards/{name}/index.md", cards.page(view, name))
+        yield Output(f"{base}/cards/{name}/README.md.txt", cards.readme(view, name))
+    yield Output(social.uri(view.case.id), social.case_card(view))
+    for name, content in samples.files(view.case) if "texts" not in view.options.site.redact else ():
+        yield Output(f"{base}/quality/samples/{name}", content)
+    document = case_document(view.case, view.points, view.quality, view.quality_verdicts)
+    yield Output(f"{base}/case.json", case_page.case_json(document))
+    for path, name in data.downloads(view):
+        yield Output(f"{base}/data/files/{name}", source=view.case.bundle.folder / path)

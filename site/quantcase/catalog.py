@@ -29,7 +29,7 @@ from collector.bundle.read import (
 )
 from collector.bundle.schema import TABLES, VariantRow, columns
 
-__all__ = ["Case", "Catalog", "load"]
+__all__ = ["Case", "Catalog", "folders", "load", "order", "read"]
 
 _SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
 
@@ -123,8 +123,15 @@ class Case:
 
     def loads(self, workload: str) -> list[Load]:
         """The load points at which a workload was measured, lightest first."""
-        names = set(self.cells[self.cells["workload"] == workload]["load"])
-        return sorted((load for n in names if (load := Load.of(str(n))) is not None), key=lambda x: (x.amount, x.name))
+        return list(self._loads.get(workload, ()))
+
+    @cached_property
+    def _loads(self) -> dict[str, list[Load]]:
+        found: dict[str, list[Load]] = {}
+        for workload, name in sorted(set(zip(self.cells["workload"], self.cells["load"], strict=True))):
+            if (load := Load.of(str(name))) is not None:
+                found.setdefault(workload, []).append(load)
+        return {w: sorted(loads, key=lambda x: (x.amount, x.name)) for w, loads in found.items()}
 
     def points_of_load(self) -> list[tuple[Workload, Load]]:
         """Every workload and load point that was measured, in the study's order."""
@@ -141,7 +148,7 @@ class Case:
 class Catalog:
     """What a results folder holds: cases, newest first, and folders that could not be read, with the reason."""
 
-    cases: list[Case] = field(default_factory=list)
+    cases: Sequence[Case] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -153,29 +160,41 @@ def _frame(table: str, rows: Sequence[msgspec.Struct]) -> pd.DataFrame:
     return frame
 
 
+def folders(results: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The bundles' folders below `results` by name, and those whose name cannot be an address, with the reason."""
+    found = [p for p in sorted(results.iterdir()) if p.is_dir() and is_bundle(p)] if results.is_dir() else []
+    why = "the folder's name is not safe in a URL: use letters, digits, . _ -"
+    return [p for p in found if _SAFE_ID.match(p.name)], [(p.name, why) for p in found if not _SAFE_ID.match(p.name)]
+
+
+def read(folder: Path) -> Case:
+    """One bundle as a case, with what `check` said of it.
+
+    Raises:
+        QuantcaseError, OSError, UnicodeDecodeError: it cannot be read; a torn table is told here, and not later.
+    """
+    bundle = open_bundle(folder)
+    case = Case(bundle, bundle.study(), check_bundle(bundle))
+    case.cells, case.requests, case.variants  # noqa: B018 - read now, so that a torn table is told here
+    return case
+
+
+def order(created: str, grade: str) -> tuple[bool, str]:
+    """The place of a case among others when sorted in reverse: newest first, simulated ones last."""
+    return grade != "simulated", created
+
+
 def load(results: Path, *, simulated: bool = True, published: bool = True) -> Catalog:
     """Read every bundle below `results`. One that cannot be read is listed, never raised."""
-    catalog = Catalog()
-    folders = [p for p in sorted(results.iterdir()) if p.is_dir() and is_bundle(p)] if results.is_dir() else []
-    for folder in folders:
-        if not _SAFE_ID.match(folder.name):
-            catalog.unreadable.append(
-                (folder.name, "the folder's name is not safe in a URL: use letters, digits, . _ -")
-            )
-            continue
+    found, unsafe = folders(results)
+    catalog = Catalog([], list(unsafe))
+    hidden = {"simulated": not simulated, "published": not published}
+    cases: list[Case] = []
+    for folder in found:
         try:
-            bundle = open_bundle(folder)
-            if (bundle.info.grade == "simulated" and not simulated) or (
-                bundle.info.grade == "published" and not published
-            ):
-                continue
-            case = Case(bundle, bundle.study(), check_bundle(bundle))
-            case.cells, case.requests, case.variants  # noqa: B018 - read now, so that a torn table is told here
+            if not hidden.get(open_bundle(folder).info.grade, False):
+                cases.append(read(folder))
         except (QuantcaseError, OSError, UnicodeDecodeError) as e:
             catalog.unreadable.append((folder.name, str(e)))
-            continue
-        catalog.cases.append(case)
-    catalog.cases.sort(key=lambda c: (c.bundle.info.grade == "simulated", c.bundle.manifest.created), reverse=False)
-    catalog.cases.sort(key=lambda c: c.bundle.manifest.created, reverse=True)
-    catalog.cases.sort(key=lambda c: c.bundle.info.grade == "simulated")
-    return catalog
+    cases.sort(key=lambda c: order(c.bundle.manifest.created, c.bundle.info.grade), reverse=True)
+    return Catalog(cases, sorted(catalog.unreadable))

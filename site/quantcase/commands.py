@@ -20,7 +20,7 @@ __all__ = ["site"]
 )  # fmt: skip
 def site(out: Path, results: Path) -> None:
     """Write the generated pages as plain Markdown and assets, for another site engine."""
-    catalog, outputs = generate(results, Options())
+    catalog, outputs = generate(results, Options(), cache=Path(".cache") / "quantcase")
     count = 0
     for output in outputs:
         target = out / output.uri

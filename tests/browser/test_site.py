@@ -122,7 +122,7 @@ def test_the_trust_panel_opens_below_the_answer(browser: Browser, site: tuple[st
     with opened(browser, f"{url}/cases/{case}/") as page:
         check = page.locator(".qc-check").first
         assert not check.is_visible()
-        page.locator("details.qc-trust summary").click()
+        page.locator("details.qc-trust > summary").click()
         assert check.is_visible()
 
 

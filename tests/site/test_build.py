@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Out
 def test_a_case_has_just_these_headings_in_this_order(whole: tuple[Path, dict[str, Output]]) -> None:
     page = text(whole[1], f"cases/{whole[0].name}/index.md")
     assert re.findall(r"^## (.+)$", page, flags=re.M) == HEADINGS
-    assert page.count("<figure") == 11
+    assert page.count("<figure") == 14
 
 
 def test_case_json_has_every_key_and_the_page_shows_those_values(whole: tuple[Path, dict[str, Output]]) -> None:

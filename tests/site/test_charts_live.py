@@ -210,13 +210,11 @@ def contrast(a: str, b: str) -> float:
 
 
 def palette(scheme: str) -> tuple[list[str], str]:
-    """The eight series and the card of a scheme, as charts.css over quantcase.css gives them."""
+    """The eight series and the card of a scheme."""
     found: dict[str, str] = {}
-    for name in ("quantcase.css", "charts.css"):
-        css = (ROOT / "site" / "quantcase" / "assets" / name).read_text()
-        light, dark = css.split('"slate"', 1)
-        for part in (light, dark.split("}", 1)[0]) if scheme == "dark" else (light,):
-            found |= dict(re.findall(r"--qc-(series-\d|card): (#[0-9a-f]{6});", part))
+    light, dark = (ROOT / "site" / "quantcase" / "assets" / "quantcase.css").read_text().split('"slate"', 1)
+    for part in (light, dark.split("}", 1)[0]) if scheme == "dark" else (light,):
+        found |= dict(re.findall(r"--qc-(series-\d|card): (#[0-9a-f]{6});", part))
     return [found[f"series-{i}"] for i in range(len(SERIES))], found["card"]
 
 

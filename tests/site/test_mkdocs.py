@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -89,3 +93,57 @@ def test_gh_deploy_puts_the_site_on_the_branch_of_a_real_repository(tmp_path: Pa
     assert deployed.returncode == 0, deployed.stderr
     names = run("git", "ls-tree", "-r", "--name-only", "gh-pages", cwd=remote).stdout.splitlines()
     assert {"index.html", f"cases/{folder.name}/index.html", f"cases/{folder.name}/case.json"} <= set(names)
+
+
+def test_the_menu_lists_the_newest_cases_and_the_list_has_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    project(tmp_path)
+    for i in range(3):
+        make_bundle(tmp_path / "results", name=f"case-{i}", only=("bf16",), seed=i)
+    monkeypatch.setattr("quantcase.plugin._MOST_IN_MENU", 2)
+    build(load_config(str(tmp_path / "mkdocs.yml"), strict=True))
+    page = (tmp_path / "public/cases/index.html").read_text()
+    menu = page[page.index('<nav class="md-nav md-nav--primary') : page.index('<article class="md-content__inner')]
+    assert len(set(re.findall(r'href="(case-\d)/"', menu))) == 2
+    assert set(re.findall(r'href="(case-\d)/"', page)) == {"case-0", "case-1", "case-2"}
+    assert all((tmp_path / f"public/cases/case-{i}/index.html").is_file() for i in range(3))
+
+
+def test_serve_shows_an_edited_note_and_renders_only_its_case(tmp_path: Path) -> None:
+    """A real `mkdocs serve --dirty`. How long it takes stands in benchmarks/SITE.md: here the machine may be busy."""
+    project(tmp_path)
+    for i in range(2):
+        make_bundle(tmp_path / "results", name=f"case-{i}", weights="real", only=("bf16",), seed=i)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "mkdocs", "serve", "--dirty", "-a", f"127.0.0.1:{port}"]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "TMPDIR": str(tmp_path)}
+    with (tmp_path / "said.txt").open("w") as said, subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=said, stderr=said
+    ) as server:  # fmt: skip
+        try:
+            _shown(port, "case-0", "What I learned")
+            before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("mkdocs_*/cases/*/index.html")}
+            assert len(before) == 2
+            (tmp_path / "results/case-0/notes.md").write_text("## What I learned\n\nquite another sentence\n")
+            _shown(port, "case-0/notes", "quite another sentence")
+            rendered = {p.parent.name for p, at in before.items() if p.stat().st_mtime_ns != at}
+            assert rendered == {"case-0"}
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _shown(port: int, case: str, words: str) -> None:
+    """Wait until a page of the served site has these words."""
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/cases/{case}/", timeout=30) as answer:
+                if words in answer.read().decode():
+                    return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{words!r} was not shown")

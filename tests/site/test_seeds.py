@@ -41,6 +41,8 @@ COUNTERPARTS = [
     ("001 case study", "8. Raw Data", "data", "table-files"),
     ("001 case study", "9. Next Steps", "index", "## Next steps"),
     ("001 case study", "What I Learned", "index", "## What I learned"),
+    ("001 case study", "Hard Mode: A100 estimation", "projection", "A100 80 GB"),
+    ("001 case study", "Next Steps: A100/H100", "projection", "table-estimate-cards"),
     ("001 case study", "Hard Mode: failure injection", "index", "### Under stress"),
     ("001 case study", "Hard Mode: automatic quality check", "quality", "## Answers side by side"),
     ("002 summary", "Quantizations by model", "/summary", "VRAM baseline &#40;GB&#41;|VRAM baseline (GB)"),

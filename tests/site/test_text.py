@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 
 import markdown
 import pytest
@@ -43,7 +44,9 @@ def _odd(words: str) -> bool:
 @pytest.mark.parametrize(
     ("value", "digits", "shown"),
     [(1234.5, 4, "1,234"), (1234.5, 6, "1,234.50"), (0.04321, 3, "0.0432"), (15.0, 3, "15.0"), (896912, 3, "896,912"),
-     (None, 3, "–"), (math.nan, 3, "–"), (0, 3, "0"), (-2.5, 2, "−2.5")],
+     (None, 3, "–"), (math.nan, 3, "–"), (0, 3, "0"), (-2.5, 2, "−2.5"), (9.996, 3, "10.0"), (999.96, 4, "1,000"),
+     (0.000994, 3, "0.000994"), (0.0000094, 3, "9.40 × 10⁻⁶"), (-1.2e-9, 2, "−1.2 × 10⁻⁹"), (math.inf, 3, "∞"),
+     (-math.inf, 3, "−∞"), (-1234, 3, "−1,234")],
 )  # fmt: skip
 def test_numbers(value: float | None, digits: int, shown: str) -> None:
     assert number(value, digits) == shown
@@ -54,6 +57,37 @@ def test_changes_and_intervals() -> None:
     assert signed_percent(0.9) == "−10.0 %"
     assert span(2655.2, 2590.0, 2720.0, 4) == "2,655 <small>(2,590–2,720)</small>"
     assert span(2655.2, math.nan, math.nan, 4) == "2,655"
+    assert signed_percent(math.nan) == signed_percent(math.inf) == "–"
+    assert signed_percent(12.5) == "+1,150.0 %"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "digits", "shown"),
+    [
+        (887.4, 432.1, 1819.0, 4, "887 (432–1,819)"),  # half is 693: no decimal is carried
+        (199.3, 194.0, 204.7, 4, "199.3 (194.0–204.7)"),  # half is 5.35: one is
+        (10.2, 9.48, 11.04, 3, "10.2 (9.5–11.0)"),  # never more than three digits of the value
+        (1.02, 1.0, 1.04, 3, "1.02 (1.00–1.04)"),  # the ends as fine as the value
+        (1.0, 0.9996, 1.0004, 3, "1.0000 (0.9996–1.0004)"),  # the ends must differ
+        (-0.01, -0.5, 0.4, 3, "−0.01 (−0.50 to 0.40)"),
+        (5.0, 5.0, 5.0, 3, "5.00 (5.00–5.00)"),
+        (0.0000012, 0.0000011, 0.0000013, 2, "1.2 × 10⁻⁶ (1.1 × 10⁻⁶–1.3 × 10⁻⁶)"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_interval_carries(
+    value: float, low: float, high: float, digits: int, shown: str
+) -> None:
+    assert re.sub(r"</?small>", "", span(value, low, high, digits)) == shown
+
+
+@given(st.floats(1, 1e9), st.floats(1e-3, 0.9), st.integers(2, 5))
+def test_value_and_ends_are_rounded_alike_and_to_the_nearest(value: float, share: float, digits: int) -> None:
+    exact = (value, value * (1 - share), value * (1 + share))
+    parts = re.findall(r"[\d,]+(?:\.\d+)?", span(*exact, digits))
+    (places,) = {len(part.partition(".")[2]) for part in parts}
+    for given_, part in zip(exact, parts, strict=True):
+        assert abs(given_ - float(part.replace(",", ""))) <= 0.5 * 10.0**-places + 1e-6
+    assert parts[1] != parts[2]
 
 
 def test_notes_are_markdown_without_anything_that_acts() -> None:

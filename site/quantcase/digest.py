@@ -1,0 +1,162 @@
+"""What the pages across cases need to know of one case: its figures, not its rows. Kept, so that rows are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import msgspec
+from msgspec import Struct
+
+from collector.bundle.check import Fault
+from collector.bundle.read import Bundle, Study
+from collector.bundle.schema import CellRow, Manifest, VariantRow
+from quantcase.analysis.between_document import CaseDocument
+from quantcase.analysis.compare import Comparison
+from quantcase.analysis.hierarchy import Estimate
+from quantcase.analysis.memory import Memory
+from quantcase.analysis.points import Key, Point
+from quantcase.analysis.quality import Quality
+from quantcase.analysis.quality_verdict import QualityVerdict
+from quantcase.analysis.verdict import Answer, Verdict
+from quantcase.catalog import Case
+from quantcase.pages import compare
+from quantcase.pages.view import CaseView, Options
+
+__all__ = ["Head", "Views", "document", "head", "pack", "view"]
+
+
+class Head(Struct):
+    """What the catalog lists of a bundle, whether it could be read or not."""
+
+    title: str = ""
+    grade: str = ""
+    created: str = ""
+    unreadable: str = ""  # why, where it could not be read
+
+
+class _Digest(Struct):
+    """`CaseView` and `Case`, as far as they are worked out from rows. An attribute that is not here reads the rows."""
+
+    manifest: Manifest
+    study: Study
+    faults: list[Fault]
+    cells: list[CellRow]
+    variants: list[VariantRow]
+    estimates: dict[Key, dict[str, Estimate]]
+    points: list[Point]
+    comparisons: list[Comparison]
+    quality: list[Quality]
+    quality_control: Quality | None
+    quality_verdicts: dict[str, QualityVerdict]
+    memory: list[Memory]
+    verdicts: list[Verdict]
+    answer: Answer
+
+
+class _Whole(Struct):
+    head: Head
+    digest: msgspec.Raw = msgspec.Raw(b"\xc0")
+    document: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+_OF_VIEW = (
+    "estimates", "points", "comparisons", "quality", "quality_control", "quality_verdicts", "memory", "verdicts",
+    "answer",
+)  # fmt: skip
+
+
+class _KeptBundle(Bundle):
+    """A bundle whose small tables are known already."""
+
+    def __init__(self, folder: Path, manifest: Manifest, cells: list[CellRow], variants: list[VariantRow]) -> None:
+        super().__init__(folder, manifest)
+        self._cells, self._variants = cells, variants
+
+    def cells(self) -> list[CellRow]:
+        return self._cells
+
+    def variants(self) -> list[VariantRow]:
+        return self._variants
+
+
+def pack(found: Head, shown: CaseView | None = None) -> bytes:
+    """The digest of a case, or of a bundle that is not shown."""
+    if shown is None:
+        return msgspec.msgpack.encode(_Whole(found))
+    case = shown.case
+    plain = [msgspec.structs.replace(r, schema=None, description="") for r in case.bundle.manifest.resources]
+    digest = _Digest(
+        manifest=msgspec.structs.replace(case.bundle.manifest, resources=plain),
+        study=case.study,
+        faults=case.faults,
+        cells=case.bundle.cells(),
+        variants=case.variants,
+        **{name: getattr(shown, name) for name in _OF_VIEW},
+    )
+    encode = msgspec.msgpack.encode
+    document = compare.documents([shown])[0]
+    return encode(_Whole(found, msgspec.Raw(encode(digest)), msgspec.Raw(encode(document))))
+
+
+def head(packed: bytes) -> Head:
+    """What the catalog lists."""
+    return msgspec.msgpack.decode(packed, type=_Whole).head
+
+
+def view(packed: bytes, folder: Path, options: Options) -> CaseView:
+    """The case as its digest has it. Its rows are read only where something asks for them."""
+    digest = msgspec.msgpack.decode(msgspec.msgpack.decode(packed, type=_Whole).digest, type=_Digest)
+    bundle = _KeptBundle(folder, digest.manifest, digest.cells, digest.variants)
+    found = CaseView(Case(bundle, digest.study, digest.faults), options)
+    found.__dict__.update({name: getattr(digest, name) for name in _OF_VIEW})  # where cached_property looks first
+    return found
+
+
+def document(packed: bytes) -> CaseDocument:
+    """What the case publishes for comparisons."""
+    return msgspec.msgpack.decode(msgspec.msgpack.decode(packed, type=_Whole).document, type=CaseDocument)
+
+
+class Views(Sequence[CaseView]):
+    """Cases in order, each made of its digest when it is asked for and let go afterwards: thousands are never held."""
+
+    def __init__(self, made: Sequence[Callable[[], CaseView]]) -> None:
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    @overload
+    def __getitem__(self, at: int) -> CaseView: ...
+    @overload
+    def __getitem__(self, at: slice) -> Views: ...
+    def __getitem__(self, at: int | slice) -> CaseView | Views:
+        return self._made[at]() if isinstance(at, int) else Views(self._made[at])
+
+    def __iter__(self) -> Iterator[CaseView]:
+        return (make() for make in self._made)
+
+    @cached_property
+    def cases(self) -> Cases:
+        """The same as cases."""
+        return Cases(self)
+
+
+class Cases(Sequence[Case]):
+    """The cases of `Views`."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    @overload
+    def __getitem__(self, at: int) -> Case: ...
+    @overload
+    def __getitem__(self, at: slice) -> Cases: ...
+    def __getitem__(self, at: int | slice) -> Case | Cases:
+        return self._views[at].case if isinstance(at, int) else Cases(self._views[at])

@@ -1,0 +1,120 @@
+"""The site as it is published: below a sub-path, with its own 404 page, preview cards, and a notebook that ran."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from collector.bundle.read import QuantcaseError
+from quantcase import notebooks, social
+from quantcase.catalog import load
+from quantcase.pages.view import CaseView, Options
+from tests.makers import make_bundle
+from tests.site.test_mkdocs import mkdocs
+from tools.links import faults
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(site, bundle): the project's own site, built strictly for https://example.org/sub/."""
+    work = tmp_path_factory.mktemp("published")
+    folder = make_bundle(work / "results", weights="real")
+    for name in ("docs", "overrides"):
+        shutil.copytree(ROOT / name, work / name)
+    config = re.sub(
+        r"^site_url:.*$", "site_url: https://example.org/sub/", (ROOT / "mkdocs.yml").read_text(), flags=re.M
+    )
+    assert "https://example.org/sub/" in config
+    (work / "mkdocs.yml").write_text(config)
+    made = mkdocs("build", "--strict", cwd=work)
+    assert made.returncode == 0, made.stderr
+    return work / "public", folder
+
+
+def test_every_link_and_asset_is_relative_and_there(published: tuple[Path, Path]) -> None:
+    assert faults(published[0], "/sub/") == []
+
+
+def test_the_404_page_works_at_any_address_below_the_sub_path(published: tuple[Path, Path]) -> None:
+    page = (published[0] / "404.html").read_text()
+    assert "Page not found" in page
+    assert 'href="/sub/cases/index.html"' in page
+    found = [
+        link for link in re.findall(r'(?:href|src)="([^"]+)"', page) if not link.startswith(("#", "http", "data:"))
+    ]
+    assert found
+    assert all(link.startswith("/sub/") for link in found)
+
+
+def test_the_sitemap_names_every_case(published: tuple[Path, Path]) -> None:
+    site, folder = published
+    assert f"<loc>https://example.org/sub/cases/{folder.name}/</loc>" in (site / "sitemap.xml").read_text()
+
+
+def test_a_case_has_a_preview_card_of_the_right_size(published: tuple[Path, Path]) -> None:
+    site, folder = published
+    for page, card in ((f"cases/{folder.name}/log", social.uri(folder.name)), ("costs", "assets/quantcase/card.png")):
+        html = (site / page / "index.html").read_text()
+        assert f'<meta property="og:image" content="https://example.org/sub/{card}">' in html
+        data = (site / card).read_bytes()
+        assert data.startswith(b"\x89PNG\r\n\x1a\n")
+        assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == social.SIZE
+        assert len(data) < 100_000
+
+
+def test_a_card_is_drawn_from_the_headline_whatever_it_holds(tmp_path: Path) -> None:
+    make_bundle(tmp_path, weights="real")
+    made = social.case_card(CaseView(load(tmp_path).cases[0], Options()))
+    assert made != social.site_card()
+    assert social.card("<b>&\x00 \u202e" * 50, "]]>" * 500, "").startswith(b"\x89PNG")
+
+
+def test_the_notebook_ran_on_the_bundle_and_the_page_shows_its_chart(published: tuple[Path, Path]) -> None:
+    page = (published[0] / "notebooks" / "open-a-bundle" / "index.html").read_text()
+    assert "made by a seed" in page  # the title of the bundle that it opened
+    assert "<svg" in page
+    assert "Traceback" not in page
+
+
+def test_links_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<a id="x" href="a/"></a><a href="#y"></a><img src="/b.png"><a href="#x"></a>')
+    assert [f.rsplit(": ", 1)[1] for f in faults(tmp_path)] == [
+        "leads nowhere", "there is no such place on that page", "an absolute address breaks under a sub-path",
+    ]  # fmt: skip
+
+
+def test_a_notebook_runs_once_and_again_when_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_bundle(tmp_path / "results")
+    book = tmp_path / "book.ipynb"
+
+    def write(code: str) -> None:
+        cell: dict[str, object] = {
+            "cell_type": "code",
+            "id": "a",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+            "source": code,
+        }
+        book.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+    def run() -> Path:
+        return notebooks.executed(book, tmp_path / "results", [folder.name], tmp_path / "home")
+
+    write("import os; print(os.environ['QUANTCASE_BUNDLE'].rsplit('/')[-1])")
+    first = run()
+    assert folder.name in first.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(notebooks, "_run", None)  # would fail if it were called
+        assert run() == first
+    write("1 / 0")
+    with pytest.raises(QuantcaseError, match="ZeroDivisionError: division by zero") as e:
+        run()
+    assert "\n" not in str(e.value)
+    assert notebooks.executed(book, tmp_path / "results", [], tmp_path / "home") == book

@@ -13,6 +13,8 @@ from collector.bundle.read import Load
 __all__ = ["load_words", "notes_html", "number", "signed_percent", "span", "text"]
 
 _PLAIN = re.compile(r"[^A-Za-z0-9 ]")
+_MOST_PLACES = 6
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NOTE_TAGS = {"p", "ul", "ol", "li", "strong", "em", "code", "pre", "blockquote", "h3", "h4", "h5", "h6", "br", "hr"}
 
 
@@ -31,34 +33,67 @@ def load_words(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with `digits` significant digits (an int whole) and thousands separators; a dash when there is none."""
+    """A number with `digits` significant digits (an int whole) and thousands separators; a dash when there is none.
+
+    Digits before the decimal point are never rounded away. What six decimals cannot hold is written as a power of ten,
+    so that nothing small is shown as zero.
+    """
     if value is None or math.isnan(value):
         return "–"
     if value == 0:
         return "0"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    shown = f"{value:,.{min(places, 6)}f}"
-    return shown.replace("-", "−")
+    places = _places(value, digits)
+    if places > max(_MOST_PLACES, digits):
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}".replace("-", "−")
+    return _fixed(value, min(places, _MOST_PLACES))
 
 
 def span(value: float | None, low: float, high: float, digits: int = 3) -> str:
-    """A value with its interval, `2,655 (2,590–2,720)`; without one when it is unknown."""
+    """A value with its interval, `2,655 (2,590–2,720)`; without one when it is unknown.
+
+    All three have the same decimals: no more than `digits` asks for, and no more than reach the second significant
+    digit of half the interval, which is as far as it carries (GUM, JCGM 100:2008, 7.2.6); but always as many as its
+    ends need to differ from each other.
+    """
     if value is None or math.isnan(value) or math.isnan(low) or math.isnan(high):
         return number(value, digits)
-    return f"{number(value, digits)} <small>({number(low, digits)}–{number(high, digits)})</small>"
+    half, to = (high - low) / 2, "–" if low >= 0 else " to "  # a dash before a minus sign reads as a sign
+    places = min(_places(value or half, digits), _places(half, 2)) if 0 < half < math.inf else _MOST_PLACES + 1
+    if places > _MOST_PLACES:
+        return f"{number(value, digits)} <small>({number(low, digits)}{to}{number(high, digits)})</small>"
+    while places < _MOST_PLACES and _fixed(low, places) == _fixed(high, places):
+        places += 1
+    return f"{_fixed(value, places)} <small>({_fixed(low, places)}{to}{_fixed(high, places)})</small>"
 
 
 def signed_percent(ratio: float) -> str:
-    """A ratio as a signed change, `+36.3 %`."""
+    """A ratio as a signed change, `+36.3 %`; a dash when there is none."""
+    if not math.isfinite(ratio):
+        return "–"
     change = 100 * (ratio - 1)
     sign = "−" if change < 0 else "+"
-    return f"{sign}{abs(change):.1f} %"
+    return f"{sign}{abs(change):,.1f} %"
+
+
+def _places(value: float, digits: int) -> int:
+    """The decimals that `digits` significant digits of a value take, after it is rounded to them: 9.996 has 10.0."""
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return max(0, digits - 1 - exponent)
+
+
+def _fixed(value: float, places: int) -> str:
+    shown = f"{value:,.{places}f}"
+    return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
 
 
 def notes_html(source: str) -> str:
     """A person's own Markdown as clean HTML: no links, images, scripts or attributes; headings start at h3."""
-    stripped = re.sub(r"<!--.*?-->", "", source, flags=re.S)
+    whole = source.encode("utf-8", "replace").decode("utf-8")  # halves of characters, out of JSON or file names
+    stripped = re.sub(r"<!--.*?-->", "", whole, flags=re.S)
     lowered = re.sub(r"^(#{1,4})(?=\s)", lambda m: "#" * min(6, len(m[1]) + 2), stripped, flags=re.M)
     return nh3.clean(markdown.markdown(lowered), tags=_NOTE_TAGS, attributes={})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from sacrebleu.metrics.chrf import CHRF
 
 from collector.bundle.read import LikelihoodRow, QualityItem, QualityRow
+from collector.bundle.redaction import TAKEN_OUT
 from quantcase.analysis.likelihood import Fidelity, Text, fidelity
 from quantcase.analysis.paired import (
     Paired,
@@ -228,8 +229,8 @@ def _similarity(keys: Iterable[str], base: dict[str, QualityRow], mine: dict[str
     """Mean chrF of the answers against the baseline's (Popovic 2015, as sacrebleu computes it)."""
     metric = CHRF()
     pairs = [(a, b) for k in keys if (a := base[k].output) and (b := mine[k].output)]
-    if not pairs:
-        return None
+    if not pairs or any(a.startswith(TAKEN_OUT) for a, _ in pairs):
+        return None  # marks stand where the texts were
     return math.fsum(metric.sentence_score(b, [a]).score for a, b in pairs) / len(pairs)
 
 

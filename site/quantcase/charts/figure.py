@@ -7,7 +7,7 @@ import html
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import vl_convert
@@ -60,7 +60,7 @@ def render(spec: dict[str, Any], name: str, alt: str, caption: str, live: Live |
     return Figure(name, _follow_page(_draw(drawn), name, alt), whole, alt, caption, document(spec, live or Live()))
 
 
-@cache
+@lru_cache(maxsize=64)  # those of one page twice; all of them would be every SVG of every case
 def _draw(spec: str) -> str:
     """The SVG of a spec; drawn once however often it is shown, and kept on disk for the next build."""
     return disk.kept(spec, ".svg", lambda: str(vl_convert.vegalite_to_svg(spec)))

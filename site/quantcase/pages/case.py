@@ -200,8 +200,8 @@ def _vram(view: CaseView) -> str:
     parts = [table("vram", columns, rows)]
     if any(m.by_files for m in view.memory):
         parts.append(
-            f"Weights under {number(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it allocated "
-            "to 0.01 GiB, too coarse for so small a model."
+            f"Weights under {number(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it "
+            "allocated to 0.01 GiB, too coarse for so small a model."
         )
     data = vram(view.case)
     if not data.empty:

@@ -178,9 +178,9 @@ def _check(measured: Sequence[Start]) -> str:
     if not measured:
         return none("No bundle here states the memory of a model in the list, so the formula is not checked.")
     columns = [
-        Column("Case"), Column("Variant, start"), Column("Weights, GiB: formula", True), Column("engine", True),
-        Column("difference", True), Column("KV pool, GiB: formula", True), Column("engine", True),
-        Column("difference", True), Column("All, GiB: formula", True), Column("driver, peak", True),
+        Column("Case"), Column("Variant, start"), Column("Weights, GiB: formula", True), Column("engine, GiB", True),
+        Column("difference", True), Column("KV pool, GiB: formula", True), Column("engine, GiB", True),
+        Column("difference", True), Column("All, GiB: formula", True), Column("driver, peak, GiB", True),
         Column("difference", True),
     ]  # fmt: skip
     rows = [

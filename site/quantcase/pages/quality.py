@@ -69,6 +69,7 @@ def page(view: CaseView) -> str:
         likeness=_likeness(view),
         form=_form(view),
         marks=_marks(view),
+        how_asked=_how_asked(view),
         samples=samples.section(view.case),
     )
 
@@ -277,6 +278,14 @@ def _form(view: CaseView) -> str:
     return table("form", [Column(n, f) for n, f in names], rows)
 
 
+def _how_asked(view: CaseView) -> str:
+    if view.case.bundle.info.grade == "imported":
+        return "The answers were taken from another tool's files, as it asked for them."
+    return (
+        "Every variant answered the same prompts as the baseline, greedily, on the server that was measured for speed."
+    )
+
+
 def _marks(view: CaseView) -> str:
     """What a person marked, beside what the scorers said."""
     marks = view.case.marks
@@ -287,10 +296,12 @@ def _marks(view: CaseView) -> str:
             "takes it in."
         )
     rows = []
-    for variant in view.case.measured_variants():
+    for variant in (v.name for v in view.case.study.variants):
         mine: list[str] = [m.mark for (v, _), m in marks.items() if v == variant]
         if mine:
             rows.append([text(variant), *(f"{mine.count(mark)}" for mark in _MARKS)])
+    if not rows:
+        return none("No mark names a variant of this study.")
     return table("marks", [Column("Variant"), *(Column(m, True) for m in _MARKS)], rows)
 
 

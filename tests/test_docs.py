@@ -20,7 +20,10 @@ from tools.reference import PAGE, page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GENERATED = {"index.md", "cases/index.md", "costs/index.md", "summary/index.md"}
+GENERATED = {
+    "index.md", "cases/index.md", "costs/index.md", "fit/index.md", "compare/index.md", "history/index.md",
+    "summary/index.md",
+}  # fmt: skip
 
 
 def commands() -> dict[str, click.Command]:

@@ -104,7 +104,7 @@ def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | No
         found = recognise(device.name, device.vram_mib)
         if found is not None and found.name == profile.name:
             return device.index
-    names = ", ".join(sorted({d.name for d in gpus.cards}))
+    names = ", ".join(sorted({f"{d.name} ({d.vram_mib:,.0f} MiB)" for d in gpus.cards}))
     if allow_other:
         return gpus.cards[0].index
     raise QuantcaseError(

@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,8 @@ from collector.budget import Budget, OutOfBudget
 from collector.bundle import manifest as manifests
 from collector.bundle.schema import Environment, Status, VariantRow, rounded
 from collector.bundle.write import BundleWriter, bundle_name
+from collector.card import Card
+from collector.claim import check_clock, claimed, unwritable
 from collector.describe import describe, first_row, log_tail
 from collector.design import imprecise, order
 from collector.engines import registry
@@ -40,7 +42,6 @@ from collector.probes.environment import capture
 from collector.probes.metrics import MetricsScraper
 from collector.probes.nvml import Gpus
 from collector.probes.redact import redact, redact_argv
-from collector.probes.sampler import Sampler
 from collector.progress import View
 from collector.quality import suites
 from collector.study import Study, Variant
@@ -50,8 +51,6 @@ __all__ = ["Outcome", "Run"]
 
 _PROMPTS = "prompts.json"
 _MOST_EXTRA_ROUNDS = 20
-_VRAM_RELEASE_S = 60.0
-_VRAM_SLACK_MIB = 300.0
 
 
 class Outcome(Struct):
@@ -123,10 +122,19 @@ class Run:
         """Measure everything that is not done yet, with progress on `console`.
 
         Raises:
-            QuantcaseError: nothing could be started at all; no bundle is left behind then.
+            QuantcaseError: nothing could be started at all, and no bundle is left behind; or the disk took no more.
         """
+        with contextlib.ExitStack() as self._held:
+            try:
+                return await self._execute(console)
+            except OSError as e:
+                if (told := unwritable(e, self.folder, self._out)) is None:
+                    raise
+                raise told from None
+
+    async def _execute(self, console: Console) -> Outcome:
         self._gpus = Gpus.open()
-        self._gpu_index = check_gpu(self.profile, self._gpus, allow_other=self._allow_other_gpu)
+        self._card = Card(self._gpus, check_gpu(self.profile, self._gpus, allow_other=self._allow_other_gpu))
         if self._port and not port_is_free(self._port):
             raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
         engine = registry.engine(self.study.engine.name)
@@ -179,6 +187,8 @@ class Run:
 
     def _open_bundle(self, engine: Engine) -> BundleWriter:
         if self._resume is not None:
+            self._held.enter_context(claimed(self._resume))
+            check_clock(self._resume)
             writer = BundleWriter.resume(self._resume)
             self.study = writer.study if self.study.engine.name != "endpoint" else self.study
         else:
@@ -193,12 +203,14 @@ class Run:
                 cells_planned=len(study.variants) * len(study.cells()) * study.repeats * study.starts,
                 environment=Environment(gpu_asked=self.profile.name),
             )
+            self._held.enter_context(claimed(writer.folder))
+            self.folder = writer.folder
         sessions = writer.environment.sessions
         spec = self.study.engine
         command = (spec.command or ["vllm"]) if spec.name == "vllm" else []
         sessions.append(capture(self._gpus, command=command, env=spec.env, session=len(sessions) + 1))
-        if self._gpu_index is not None:
-            writer.environment.gpu_found = self._gpus.cards[self._gpu_index].name
+        if self._card.index is not None:
+            writer.environment.gpu_found = self._gpus.cards[self._card.index].name
         writer.save_documents()
         return writer
 
@@ -302,11 +314,11 @@ class Run:
         """One life of the server: its row is in variants.csv whatever happens to it."""
         row = first_row(variant, start, engine.name)
         log_path = work / f"{variant.name}-{start}.log"
-        row.vram_idle_mib, peak = self._used_mib(), None
+        row.vram_idle_mib, peak = self._card.used_mib(), None
         self._view.now(f"{variant.name}: starting {engine.name}")
         server: Server | None = None
         try:
-            with self._sampler() as sampler:
+            with self._card.sampled(self._writer.add_telemetry, self._now) as sampler:
                 try:
                     began = time.monotonic()
                     server = await engine.start(self._request(variant, log_path, work))
@@ -329,14 +341,16 @@ class Run:
                     raise
                 finally:
                     if server is not None:
-                        self._describe(row, server, variant)
-                        await asyncio.shield(server.stop())
+                        try:
+                            self._describe(row, server, variant)
+                        finally:  # whatever cannot be read of it: it is ended
+                            await asyncio.shield(server.stop())
         finally:
             row.vram_peak_mib = peak or (sampler.peak_mib if sampler else None)
             self._writer.set_variant(rounded(row))
             if log_path.is_file():
                 self._writer.add_log(variant.name, start, redact(log_path.read_text("utf-8", "replace")) + "\n")
-            await asyncio.shield(self._wait_for_vram(row.vram_idle_mib))
+            await asyncio.shield(self._card.released(row.vram_idle_mib, self._view.say))
 
     def _request(self, variant: Variant, log_path: Path, work: Path) -> ServeRequest:
         return ServeRequest(
@@ -353,29 +367,21 @@ class Run:
         """Seconds since the bundle was created."""
         return time.monotonic() - self._zero
 
-    @contextlib.contextmanager
-    def _sampler(self) -> Iterator[Sampler | None]:
-        if self._gpu_index is None:
-            yield None
-            return
-        with Sampler(self._gpus, self._gpu_index, self._writer.add_telemetry, clock=self._now) as sampler:
-            yield sampler
-
     def _note_failure(self, row: VariantRow, e: QuantcaseError, tail: list[str]) -> None:
         row.error = redact(e.problem)
         if self._after.stress_due(row.variant):  # all else of it is measured: for the stress alone a run does not fail
             self._view.say(f"{row.variant} was not stressed ({row.exit_state}): {redact(str(e))}")
             return
-        self._failed[row.variant] = redact(str(e))
+        why = self._failed[row.variant] = redact(str(e)).removeprefix(f"{row.variant}: ")
         self._log_tail = [redact(line) for line in tail]
-        self._view.say(f"{row.variant} failed ({row.exit_state}): {redact(str(e))}")
+        self._view.say(f"{row.variant} failed ({row.exit_state}): {why}")
 
     def _describe(self, row: VariantRow, server: Server, variant: Variant) -> None:
         """Everything that the engine says of itself, into its row; loud when what was asked for was not applied."""
         baseline = None if variant.name == self.study.baseline else self._baseline_facts()
         describe(row, server, baseline)
         if row.vram_loaded_mib is None:
-            row.vram_loaded_mib = self._used_mib()
+            row.vram_loaded_mib = self._card.used_mib()
         if row.kernel_class == "not_applied" and variant.name not in self._warned:
             self._warned.add(variant.name)
             self._view.say(f"WARNING {row.variant}: {row.method} was asked for and was NOT applied by the engine")
@@ -424,22 +430,6 @@ class Run:
         calibration = await calibrate(client, self.study)
         manifests.write_atomic(path, msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
         return calibration
-
-    # -- the card ------------------------------------------------------------------------------------------------
-
-    def _used_mib(self) -> float | None:
-        return self._gpus.used_mib(self._gpu_index) if self._gpu_index is not None else None
-
-    async def _wait_for_vram(self, idle_mib: float | None) -> None:
-        """The next variant starts on an empty card, or its numbers would be of another card."""
-        if idle_mib is None:
-            return
-        deadline = time.monotonic() + _VRAM_RELEASE_S
-        while (used := self._used_mib()) is not None and used > idle_mib + _VRAM_SLACK_MIB:
-            if time.monotonic() > deadline:
-                self._view.say(f"WARNING {used - idle_mib:.0f} MiB of VRAM are still held after the engine was stopped")
-                return
-            await asyncio.sleep(0.25)
 
 
 def _everywhere(repeats: int) -> WantedOf:

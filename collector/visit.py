@@ -120,9 +120,7 @@ class Visit:
         self._budget.keep(self._pace.expect_s(workload, load))
         if (workload.name, load.name) not in self._warmed:
             self._view.now(f"{name} {place}: warming up")
-            bad = await self._client.warm_up(self._maker, workload, load)
-            if bad is not None and not self._server.alive():
-                raise QuantcaseError(f"{name}: the engine died while warming up", fix="see the engine's log")
+            await self._warm_up(workload, load, place)
             self._warmed.add((workload.name, load.name))
         self._view.now(f"{name} {place}: repeat {repeat}")
         if self._study.engine.name == "endpoint":
@@ -135,9 +133,10 @@ class Visit:
                 variant=name, start=self._start, repeat=repeat, zero=self._zero, prompts_of=number,
             )  # fmt: skip
         except OSError as e:
-            raise QuantcaseError(f"{name}: cannot connect: {e.strerror or e}", fix="see the engine's log") from None
+            raise self._unreachable(e, place) from None
         self._pace.took(workload, load, time.monotonic() - began)
-        if not self._server.alive():
+        # A repeat that was answered to its last request is kept, even when the engine has ended right after it.
+        if measured.cell.ok < measured.cell.n and not self._server.alive():
             raise QuantcaseError(f"{name}: the engine died during {place}", fix="see its log")
         if measured.cell.ok == 0:
             raise QuantcaseError(
@@ -153,6 +152,32 @@ class Visit:
         self._writer.client.cells.append(measured.client)
         self._writer.add_repeat(measured.requests, measured.gaps, measured.cell)
         self._view.repeat_done(measured.cell, self._study.repeats)
+
+    async def _warm_up(self, workload: Workload, load: Load, place: str) -> None:
+        """Warm up, and do not go on with a server that is gone or hangs: every request of a repeat would wait in vain.
+
+        Raises:
+            QuantcaseError: the engine died, takes no connection, or answers nothing any more.
+        """
+        name, limit_s = self._variant, workload.request_timeout_s
+        try:
+            outcomes = await self._client.warm_up(self._maker, workload, load)
+        except OSError as e:
+            raise self._unreachable(e, f"the warm-up of {place}") from None
+        if not self._server.alive():
+            raise QuantcaseError(f"{name}: the engine died while warming up", fix="see the engine's log")
+        if all(o.status == "timeout" for o in outcomes):
+            # It may be busy with what was given up: a single short request tells a load too high from a hang.
+            alone = await self._client.ask(workload.api, self._maker.words(16, f"hang/{name}/{place}"), 2, limit_s)
+            if alone.status == "timeout":
+                words = f"no request of the warm-up of {place}, and none alone, was answered within {limit_s:g} s"
+                raise QuantcaseError(f"{name}: the engine hangs: {words}", fix="see the engine's log")
+
+    def _unreachable(self, e: OSError, place: str) -> QuantcaseError:
+        """No connection at all: the engine has ended, or is not to be reached."""
+        if not self._server.alive():
+            return QuantcaseError(f"{self._variant}: the engine had died before {place}", fix="see its log")
+        return QuantcaseError(f"{self._variant}: cannot connect: {e.strerror or e}", fix="see the engine's log")
 
     def _warn(self, measured: Measured, place: str) -> None:
         """What spoils a repeat is told when it happens, not at home."""

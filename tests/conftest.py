@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-TIMED = ("load/", "test_loadtest.py", "engines/test_replay.py", "e2e/test_design.py", "probes/")
+# Two shared cores are slow at times: that is no fault of a property.
+settings.register_profile("quantcase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("quantcase")
+
+# Sites that tests build elsewhere share the drawings, so that each is drawn once.
+os.environ.setdefault("QUANTCASE_CHART_CACHE", str(Path(__file__).parents[1] / ".cache" / "quantcase" / "charts"))
+
+TIMED = ("load/", "faults/", "test_loadtest.py", "engines/test_replay.py", "e2e/test_design.py", "probes/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

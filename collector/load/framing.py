@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from array import array
 from collections.abc import Iterable
 from itertools import accumulate
@@ -10,6 +10,10 @@ from itertools import accumulate
 from msgspec import Struct
 
 __all__ = ["Exchange", "Framing", "Reply", "take_apart"]
+
+# Bounded, and of plain digits: str.isdigit() and int() take more (superscripts, signs, underscores).
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_HEX = re.compile(rb"[0-9a-fA-F]{1,16}")
 
 
 class Exchange:
@@ -98,7 +102,7 @@ class Framing:
         self.chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         if not self.chunked:
             length = headers.get("content-length", "")
-            self.length = int(length) if length.isdigit() else 0 if status in (204, 304) else None
+            self.length = int(length) if _DIGITS.fullmatch(length) else 0 if status in (204, 304) else None
         self.until_close = not self.chunked and self.length is None
         self.keep_alive = headers.get("connection", "").lower() != "close" and not self.until_close
         return True
@@ -120,17 +124,18 @@ class Framing:
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    status = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+    status = int(parts[1]) if len(parts) > 1 and _DIGITS.fullmatch(parts[1]) else 0
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
+        headers[name.strip().lower()] = " ".join(value.replace("\0", " ").split())  # RFC 9110, 5.5: CR, LF, NUL
     return status, headers
 
 
 def _chunk_size(line: bytes) -> int:
-    with contextlib.suppress(ValueError):
-        return int(line.split(b";", 1)[0].strip(), 16)
+    size = line.split(b";", 1)[0].strip()
+    if _HEX.fullmatch(size):  # int() would take a sign, too, and a negative size leads back for ever
+        return int(size, 16)
     return 0  # not chunked framing at all: ends the reply, and take_apart says what came
 
 

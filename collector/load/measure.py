@@ -93,13 +93,17 @@ class Client:
         except OSError as e:
             return Outcome(status="error", error=f"cannot connect: {e.strerror or e}")
 
-    async def warm_up(self, maker: PromptMaker, workload: Workload, load: Load) -> Outcome | None:
-        """Load the server with other prompts than the measured ones; returns the first outcome that was not ok."""
+    async def warm_up(self, maker: PromptMaker, workload: Workload, load: Load) -> list[Outcome]:
+        """Load the server with other prompts than the measured ones; returns what came of each.
+
+        Raises:
+            OSError: the server takes no connections at all.
+        """
         slots = load.concurrency or _WARM_UP_STREAMS
         count = workload.warmup_requests * slots
         prompts = maker.prompts(workload, load.name, 0, count, width=slots, warmup=True)
         shots = await shoot(self._job(workload, prompts, slots))
-        return next((s.outcome for s in shots.shots if s.outcome.status != "ok"), None)
+        return [s.outcome for s in shots.shots]
 
     async def repeat(
         self,

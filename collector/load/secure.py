@@ -10,6 +10,7 @@ import time
 import aiohttp
 
 from collector.load.framing import Exchange
+from collector.load.wire import MAX_REPLY_BYTES
 
 __all__ = ["SecureConnection"]
 
@@ -26,7 +27,7 @@ class SecureConnection:
         """aiohttp connects with the first request; the warm-up does that."""
 
     def enforce_limit(self) -> None:
-        """aiohttp bounds its own buffers, and the time limit the rest."""
+        """`send` counts what comes."""
 
     def close(self) -> None:
         """The session is closed by whoever opened it."""
@@ -34,15 +35,21 @@ class SecureConnection:
     async def send(self, request: bytes, timeout_s: float, due_s: float | None = None) -> Exchange:
         """Post a JSON body; the reply is kept as reads behind a head that `take_apart` understands."""
         exchange = Exchange(time.monotonic(), due_s=due_s)
+        came = 0
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.post(self._url, data=request, headers=self._headers, timeout=timeout) as response:
-                keep(exchange, f"HTTP/1.1 {response.status} x\r\n\r\n".encode())
+                after = "".join(f"retry-after: {v}\r\n" for v in response.headers.getall("Retry-After", [])[:1])
+                keep(exchange, f"HTTP/1.1 {response.status} x\r\n{after}\r\n".encode("latin-1", "replace"))
                 async for data in response.content.iter_any():
                     keep(exchange, data)
+                    came += len(data)
+                    if came > MAX_REPLY_BYTES:  # leaving the block drops the connection
+                        exchange.error = f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB"
+                        break
         except TimeoutError:
             exchange.timed_out = True
-        except aiohttp.ClientError as e:
+        except (aiohttp.ClientError, OSError) as e:
             exchange.error = f"cannot be reached: {type(e).__name__}: {e}"
         finally:
             exchange.close()

@@ -18,6 +18,10 @@ from collector.load.sse import split_events
 __all__ = ["Outcome", "read_exchange"]
 
 _MAX_ERROR_CHARS = 300
+_MAX_WORD_CHARS = 40  # of a finish reason: real ones have one or two words
+_MOST_TOKENS = 1 << 31  # more than that no server has counted in one reply
+# All that the decoder raises for bytes of a server: no JSON, no UTF-8 inside a string, nested without an end.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Outcome(Struct, kw_only=True):
@@ -129,7 +133,7 @@ class _Reader:
                     return ""
         try:
             chunk = _decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _NO_JSON:
             return ""
         text = _plain_content(chunk)
         if text:
@@ -164,7 +168,7 @@ def read_exchange(exchange: Exchange) -> Outcome:
             return _ended_early(out, exchange)
         if reply.status != 200:
             body = b"".join(data for _, data in reply.body)
-            out = Outcome(status="error", error=f"HTTP {reply.status}: {_message(body)}")
+            out = Outcome(status="error", error=f"HTTP {reply.status}: {_message(body)}{_wait(reply.headers)}")
             return _ended_early(out, exchange)
         events = [(e.at_s, e.data) for e in split_events(reply.body)]
     return _ended_early(_read_events(exchange, events), exchange)
@@ -173,7 +177,7 @@ def read_exchange(exchange: Exchange) -> Outcome:
 def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outcome:
     out = Outcome(status="ok")
     pieces: list[str] = []
-    done = False
+    done = refused = False
     plain = _Reader().text
     sent_s = exchange.sent_s
     for at_s, data in events:
@@ -190,13 +194,17 @@ def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outco
             continue
         try:
             chunk = msgspec.json.decode(data)
-        except msgspec.DecodeError:
+        except UnicodeDecodeError:
+            out.status, out.error = "error", "a chunk is not UTF-8"
+            continue
+        except _NO_JSON:
             out.status, out.error = "error", "a chunk is not JSON"
             continue
         if not isinstance(chunk, dict):
             out.status, out.error = "error", "a chunk is not a JSON object"
             continue
         if chunk.get("error"):
+            refused = True
             out.status, out.error = "error", f"in the stream: {_message(data)}"
             continue
         _usage(chunk, out)
@@ -209,6 +217,8 @@ def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outco
         out.ttft_ms, out.e2e_ms = out.content_ms[0], out.content_ms[-1]
     if out.status == "ok":
         _judge(out, done, exchange)
+    elif exchange.error and not refused:  # half a chunk is no JSON because the connection was closed in it
+        out.error = exchange.error
     return out
 
 
@@ -236,13 +246,18 @@ def _usage(chunk: dict[str, Any], out: Outcome) -> None:
     """Usage may come in a chunk of its own, beside the last choice, or in every chunk: the last one stands."""
     usage = chunk.get("usage")
     if isinstance(usage, dict):
-        if isinstance(usage.get("prompt_tokens"), int):
-            out.input_tokens = usage["prompt_tokens"]
-        if isinstance(usage.get("completion_tokens"), int):
-            out.output_tokens = usage["completion_tokens"]
+        if (count := _count(usage.get("prompt_tokens"))) is not None:
+            out.input_tokens = count
+        if (count := _count(usage.get("completion_tokens"))) is not None:
+            out.output_tokens = count
         details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
-            out.cached_tokens = details["cached_tokens"]
+        if isinstance(details, dict) and (count := _count(details.get("cached_tokens"))) is not None:
+            out.cached_tokens = count
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; None for what is none: text, a negative number, `true`."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 def _content(chunk: dict[str, Any], out: Outcome) -> str:
@@ -252,7 +267,7 @@ def _content(chunk: dict[str, Any], out: Outcome) -> str:
         return ""
     choice = choices[0]
     if isinstance(choice.get("finish_reason"), str):
-        out.finish_reason = choice["finish_reason"]
+        out.finish_reason = " ".join(choice["finish_reason"].split())[:_MAX_WORD_CHARS]
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         delta = choice
@@ -264,7 +279,7 @@ def _message(body: bytes) -> str:
     """The error message inside a JSON body, else the body's first characters."""
     try:
         data = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except _NO_JSON:
         data = None
     found: Any = data
     for key in ("error", "message", "detail"):
@@ -272,3 +287,9 @@ def _message(body: bytes) -> str:
             found = found[key]
     text = found if isinstance(found, str) else body.decode("utf-8", "replace")
     return " ".join(text.split())[:_MAX_ERROR_CHARS]
+
+
+def _wait(headers: dict[str, str]) -> str:
+    """What a refusal says of when to come back (RFC 9110, 10.2.3). It is told, and not followed: a repeat is timed."""
+    after = headers.get("retry-after", "")
+    return f" (Retry-After: {after[:_MAX_WORD_CHARS]})" if after else ""

@@ -22,9 +22,9 @@ from msgspec import Struct
 from collector.errors import QuantcaseError
 from collector.load.framing import Exchange, Framing
 
-__all__ = ["Connection", "Target", "build_request"]
+__all__ = ["MAX_REPLY_BYTES", "Connection", "Target", "build_request"]
 
-_MAX_REPLY_BYTES = 64 << 20
+MAX_REPLY_BYTES = 64 << 20
 _LAST_CHUNK = b"0\r\n\r\n"
 _DONE = b"data: [DONE]\n\n\r\n0\r\n\r\n"
 
@@ -178,8 +178,8 @@ class Connection(asyncio.Protocol):
     def enforce_limit(self) -> None:
         """End an exchange whose reply has no end. Called now and then, not at every read."""
         exchange = self._exchange
-        if exchange is not None and sum(map(len, exchange.pieces)) > _MAX_REPLY_BYTES:
-            exchange.error = f"the reply is longer than {_MAX_REPLY_BYTES >> 20} MiB"
+        if exchange is not None and sum(map(len, exchange.pieces)) > MAX_REPLY_BYTES:
+            exchange.error = f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB"
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:

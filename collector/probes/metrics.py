@@ -145,7 +145,7 @@ class MetricsScraper:
         t = self._clock()
         async with self._session.get(self._url) as response:
             response.raise_for_status()
-            text = await response.text()
+            text = await response.text(errors="replace")
         self.scrapes += 1
         found = kept(text)
         self.last = {s.key: s.value for s in found}

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c r
 # Material prints a notice about MkDocs 2 at every build; docs/guide/publish.md tells that story once.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo site serve test lint test-engines bench bench-site pyz lock install-hashed audit clean
+.PHONY: help demo site serve test lint test-engines bench bench-site pyz lock install-hashed fuzz audit clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,12 @@ install-hashed:  ## install exactly the locked files, by their hashes
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.hashes.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
+
+FUZZ_SECONDS ?= 14400
+fuzz: $(VENV)/.dev  ## look for inputs that break a parser; FUZZ_SECONDS of all targets together, then 10,000 bundles
+	-$(INSTALL) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.ten_thousand
 
 audit: $(VENV)/.dev  ## known vulnerabilities and licences of all that is locked
 	$(INSTALL) 'pip-audit>=2.9,<3'

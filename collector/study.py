@@ -276,8 +276,11 @@ def loads(text: str, where: str = "study") -> Study:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise UsageFault(f"{where} is not valid TOML: {e}", fix="mend that line") from None
+        raise UsageFault(f"{where} is not valid TOML: {' '.join(str(e).split())}", fix="mend that line") from None
+    except RecursionError:
+        raise UsageFault(f"{where} is not valid TOML: it is nested too deep", fix="mend that line") from None
     _refuse_unknown(data, Study, where, "")
+    _refuse_huge(data, where)
     try:
         study = msgspec.convert(data, Study)
     except msgspec.ValidationError as e:
@@ -325,6 +328,15 @@ def _refuse_unknown(data: dict[str, Any], kind: type[Struct], where: str, at: st
                 for i, item in enumerate(value):
                     if isinstance(item, dict):
                         _refuse_unknown(item, inner, where, f"{path}[{i}]")
+
+
+def _refuse_huge(value: Any, where: str, at: str = "") -> None:
+    """TOML promises 64 bits; tomllib takes whole numbers of any length, and nothing behind it does."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise UsageFault(f"{where}: key `{at}`: the number does not fit into 64 bits", fix="see docs/guide/studies.md")
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        _refuse_huge(below, where, f"{at}[{key}]" if isinstance(value, list) else f"{at}.{key}" if at else key)
 
 
 def _readable(problem: str, data: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def read_lines(path: Path, kind: type[RowT], where: str) -> list[RowT]:
     for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
             rows.append(msgspec.json.decode(line, type=kind))
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise QuantcaseError(f"{where}/{path.name} line {number}: {e}") from None
     return rows
 

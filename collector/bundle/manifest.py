@@ -6,14 +6,19 @@ zeros, so that one flipped byte anywhere in the bundle is found, the manifest in
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
 import os
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from collector.bundle.schema import FORMAT, TABLES, Manifest, Resource, columns
+from collector.bundle import imported, published
+from collector.bundle.schema import FORMAT, TABLES, Manifest, Resource, Table, columns
 from collector.errors import QuantcaseError
 
 __all__ = [
@@ -32,6 +37,16 @@ MANIFEST = "datapackage.json"
 _ZEROS = "0" * 64
 _MEDIA = {".csv": "text/csv", ".gz": "application/gzip", ".json": "application/json", ".jsonl": "application/jsonl"}
 _MEDIA |= {".toml": "application/toml", ".md": "text/markdown"}
+_HEADER_BYTES = 1 << 16
+_TABLES = {t.path: t for t in TABLES.values()}
+_TABLES |= {  # of bundles that were not measured
+    imported.TABLE: Table(
+        imported.TABLE, imported.ImportedRow, "figures as the tool states them, each with its definition"
+    ),
+    published.TABLE: Table(published.TABLE, published.PublishedRow, "figures as their source published them"),
+}
+_HOLDS = {t.path: t.holds for t in _TABLES.values()}
+_HOLDS[imported.DOCUMENT] = "which files of which tool, what they do not say, how many requests failed"
 
 
 class _Number(msgspec.Struct):
@@ -57,12 +72,14 @@ def list_files(folder: Path) -> list[str]:
     """Relative POSIX paths of all regular files of a bundle except the manifest and unfinished ones, sorted.
 
     Raises:
-        QuantcaseError: the folder holds a link or a device: a bundle holds plain files.
+        QuantcaseError: the folder holds a link or a device, or a name that cannot be printed.
     """
     found = []
     for root, folders, files in os.walk(folder, followlinks=False):
         for name in [*folders, *files]:
             path = Path(root) / name
+            if not name.isprintable():  # also of bytes that are no UTF-8
+                raise QuantcaseError(f"the file name {name!a} cannot be printed", fix="rename that file")
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise QuantcaseError(
                     f"{path.relative_to(folder)} is not a plain file", fix="a bundle holds plain files only"
@@ -71,25 +88,38 @@ def list_files(folder: Path) -> list[str]:
     return sorted(f for f in found if f != MANIFEST and not f.endswith(".tmp"))
 
 
-def table_schema(path: str) -> dict[str, Any] | None:
-    """The Table Schema of a CSV of ours: type, unit and meaning of each field; None for other files."""
-    for table in TABLES.values():
-        if table.path == path:
-            return {
-                "fields": [
-                    {"name": c.name, "type": c.kind, "description": c.meaning}
-                    | ({"unit": c.unit} if c.unit else {})
-                    | ({"constraints": {"required": True}} if c.required else {})
-                    for c in columns(table.row)
-                ],
-                "missingValues": [""],
-            }
-    return None
+def table_schema(path: str, header: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """The Table Schema of a CSV of ours: type, unit and meaning of each field; None for other files.
+
+    Args:
+        path: of the file inside a closed bundle.
+        header: the columns that a file holds, where it may have been written by another version: then these are
+            described, in their order, and one that this version does not know is of type `any`.
+    """
+    if path not in _TABLES:
+        return None
+    known = {
+        c.name: {"name": c.name, "type": c.kind, "description": c.meaning}
+        | ({"unit": c.unit} if c.unit else {})
+        | ({"constraints": {"required": True}} if c.required else {})
+        for c in columns(_TABLES[path].row)
+    }
+    fields = list(known.values()) if header is None else [known.get(n, {"name": n, "type": "any"}) for n in header]
+    return {"fields": fields, "missingValues": [""]}
+
+
+def _header(path: Path) -> list[str] | None:
+    """The columns of a CSV on disk; None where its first line cannot be read."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as f:
+            line = f.readline(_HEADER_BYTES).decode()
+    except (EOFError, UnicodeDecodeError, zlib.error, gzip.BadGzipFile):
+        return None
+    return next(csv.reader([line])) if line.endswith("\n") else None
 
 
 def resources(folder: Path) -> list[Resource]:
     """Every file of the bundle with its size, hash and, for tables, its schema."""
-    holds = {t.path: t.holds for t in TABLES.values()}
     return [
         Resource(
             name=path.replace("/", "-").replace(".", "-").lower(),
@@ -97,8 +127,8 @@ def resources(folder: Path) -> list[Resource]:
             bytes=(folder / path).stat().st_size,
             hash=f"sha256:{file_sha256(folder / path)}",
             mediatype=_MEDIA.get(Path(path).suffix, "application/octet-stream"),
-            description=holds.get(path, ""),
-            schema=table_schema(path),
+            description=_HOLDS.get(path, ""),
+            schema=table_schema(path, _header(folder / path)) if path in _TABLES else None,
         )
         for path in list_files(folder)
     ]
@@ -130,11 +160,11 @@ def read(folder: Path) -> Manifest:
         QuantcaseError: there is none, or it is not one.
     """
     path = folder / MANIFEST
+    if not path.is_file():  # also of a pipe, which would be waited for without an end
+        raise QuantcaseError(f"{folder.name}: no {MANIFEST}", fix="this folder is not a result bundle")
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        raise QuantcaseError(f"{folder.name}: no {MANIFEST}", fix="this folder is not a result bundle") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         _refuse_newer(folder)
         raise QuantcaseError(f"{folder.name}/{MANIFEST} cannot be read: {e}", fix="copy the bundle again") from None
 
@@ -143,7 +173,7 @@ def _refuse_newer(folder: Path) -> None:
     """A newer manifest may hold what this version cannot decode: its number says more than the decoder's complaint."""
     try:
         stated = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Numbered).quantcase.format
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     if stated > FORMAT:
         raise QuantcaseError(

@@ -102,7 +102,7 @@ def read_stress(folder: Path) -> list[StressRow]:
     for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
         try:
             rows.append(msgspec.json.decode(line, type=StressRow))
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise QuantcaseError(f"{folder.name}/{STRESS} line {number}: {e}", fix="copy the bundle again") from None
     return rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import os
 import shutil
 import zlib
@@ -22,6 +23,8 @@ __all__ = ["decode_rows", "header_line", "pack", "read_text", "row_line", "rows_
 
 R = TypeVar("R", bound=Struct)
 
+_MOST_DIGITS = 18  # of a whole number: what has more does not fit into 64 bits, in pandas and elsewhere
+_MOST = 1e100  # of any figure: none is near it, and sums and squares of what is smaller are finite
 # One bundle file unpacked is never larger than this; a gzip bomb ends here instead of in the machine's memory.
 MAX_TEXT_BYTES = 2 * 1024**3
 
@@ -105,12 +108,16 @@ def decode_rows(text: str, row: type[R], where: str) -> Iterator[R]:
         raise QuantcaseError(f"{where}: column {missing[0]} is missing")
     known = {c.name: c for c in columns(row)}
     wanted = [(i, known[name]) for i, name in enumerate(header) if name in known]
+    figures = [(i, c) for i, c in wanted if c.kind != "string"]
     try:
         for fields in reader:
             if len(fields) != len(header):
                 raise QuantcaseError(
                     f"{where} line {reader.line_num}: {len(fields)} fields, the header has {len(header)}"
                 )
+            for i, c in figures:
+                if (len(fields[i]) > _MOST_DIGITS or "e" in fields[i]) and _too_large(fields[i], c.kind):
+                    raise QuantcaseError(f"{where} line {reader.line_num}: column {c.name}: the number is too large")
             data = {c.name: fields[i] for i, c in wanted if fields[i] != "" or (c.required and c.kind == "string")}
             try:
                 yield msgspec.convert(data, row, strict=False)
@@ -118,6 +125,13 @@ def decode_rows(text: str, row: type[R], where: str) -> Iterator[R]:
                 raise QuantcaseError(f"{where} line {reader.line_num}: {_plain(e)}") from None
     except csv.Error as e:
         raise QuantcaseError(f"{where} line {reader.line_num}: {e}") from None
+
+
+def _too_large(text: str, kind: str) -> bool:
+    try:
+        return len(text) > _MOST_DIGITS if kind == "integer" else _MOST < abs(float(text)) < math.inf
+    except ValueError:
+        return False  # no number at all: the decoder says so
 
 
 def _plain(e: msgspec.ValidationError) -> str:

@@ -75,7 +75,7 @@ _decoder = msgspec.json.Decoder(_Chunk)
 # The shape in which nearly every server streams: a head, then one `data:` line an event and whole events in a chunk.
 _HEAD = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:[^\r\n]+\r\n)+\r\n(?=[0-9a-fA-F]+\r\ndata: )")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
-_LEAD = re.compile(rb"(?:\r\n)?[0-9a-fA-F]+\r\n")
+_LEAD = re.compile(rb"\r\n([0-9a-fA-F]{1,16})\r\n")
 
 
 def _usual(exchange: Exchange) -> list[tuple[float, bytes]] | None:
@@ -89,26 +89,32 @@ def _usual(exchange: Exchange) -> list[tuple[float, bytes]] | None:
     if head is None or not _CHUNKED.search(data, 0, head.end()) or not data.endswith(b"\n\n\r\n0\r\n\r\n"):
         return None
     read, ends, times = 0, exchange.ends, exchange.times
-    complete = head.end()
-    leads = {b""}  # what may stand before an event: nothing, or the size line of a chunk
+    complete = head.end() - 2  # the end of the head's last line is as the end of a chunk
+    sizes: dict[bytes, int] = {}  # what may stand before an event beside nothing: the size line of a chunk
+    stated = held = 0  # bytes of events: as the chunks say, and as they came
     events = []
     for part in data[complete:-7].split(b"\n\n")[:-1]:
         complete += len(part) + 2
         at = part.find(b"data: ")
         if at < 0:  # blank lines, comments
             return None
-        lead = part[:at]
-        if lead not in leads:
-            if not _LEAD.fullmatch(lead):
+        if at:
+            lead = part[:at]
+            if lead not in sizes:
+                if not (size := _LEAD.fullmatch(lead)):
+                    return None
+                sizes[lead] = int(size[1], 16)
+            if stated != held:
                 return None
-            leads.add(lead)
+            stated += sizes[lead]
+        held += len(part) + 2 - at
         payload = part[at + 6 :]
         if b"\n" in payload or b"\r" in payload:
             return None
         while ends[read] < complete:
             read += 1
         events.append((times[read], payload))
-    return events
+    return events if stated == held else None
 
 
 class _Reader:
@@ -128,10 +134,13 @@ class _Reader:
             middle = data[len(self._before) : len(data) - len(self._after)]
             if middle and b"\\" not in middle and b'"' not in middle:
                 try:
-                    return middle.decode()
+                    text = middle.decode()
                 except UnicodeDecodeError:
                     return ""
+                if text.isprintable():  # a control character is no JSON
+                    return text
         try:
+            msgspec.json.decode(data)  # the other does not look into the fields that it passes over
             chunk = _decoder.decode(data)
         except _NO_JSON:
             return ""

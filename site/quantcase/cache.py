@@ -161,9 +161,10 @@ class Store:
             for name, stamp in stamps.items()
             if seen.stamps.get(name) == stamp and max(stamp[1], stamp[2]) + _SETTLED_NS < seen.at_ns
         }
-        hashes = {name: known.get(name) or _content(folder / name) for name in stamps}
+        found = {name: known.get(name) or _content(folder / name) for name in stamps}
+        hashes = {_utf8(name): content for name, content in found.items()}
         if hashes != seen.hashes or len(known) < len(stamps):
-            body = msgspec.msgpack.encode(_Seen(at, stamps, hashes))
+            body = msgspec.msgpack.encode(_Seen(at, {_utf8(name): stamp for name, stamp in stamps.items()}, hashes))
             with _draft(path.parent) as draft:
                 draft.write_bytes(body + hashlib.sha256(body).digest())
                 draft.replace(path)
@@ -241,6 +242,11 @@ def _stamps(folder: Path) -> dict[str, Stamp]:
             s = path.lstat()
             found[path.relative_to(folder).as_posix()] = (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
     return found
+
+
+def _utf8(name: str) -> str:
+    """A file's name as text that can be written down; bytes that are no UTF-8 as \\udcff."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _content(path: Path) -> str:

@@ -31,6 +31,9 @@ from collector.bundle.schema import TABLES, VariantRow, columns
 
 __all__ = ["Case", "Catalog", "folders", "load", "order", "read"]
 
+# Rules whose breach leaves pages without what they are made of: no time, a link in the folder, a file that is no such.
+_UNREADABLE = ("Q107", "Q204", "Q301")
+_TOLD_ON_PAGES = ("loadtest_", "predictions.json", "stress.jsonl")  # what is wrong with these, their pages say
 _SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
 
 
@@ -171,10 +174,13 @@ def read(folder: Path) -> Case:
     """One bundle as a case, with what `check` said of it.
 
     Raises:
-        QuantcaseError, OSError, UnicodeDecodeError: it cannot be read; a torn table is told here, and not later.
+        QuantcaseError, OSError, UnicodeDecodeError: it cannot be read, whole or a file of it; told here, and not later.
     """
     bundle = open_bundle(folder)
     case = Case(bundle, bundle.study(), check_bundle(bundle))
+    for fault in case.faults:
+        if fault.rule in _UNREADABLE and not fault.where.startswith(_TOLD_ON_PAGES):
+            raise QuantcaseError(f"{fault.where}: {fault.problem}", fix=fault.fix)
     case.cells, case.requests, case.variants  # noqa: B018 - read now, so that a torn table is told here
     return case
 

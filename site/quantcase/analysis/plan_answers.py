@@ -51,7 +51,7 @@ def capacity(case: Case) -> Capacity:
         for workload, load in case.points_of_load()
         if load.concurrency
         and len(cell := rows[(rows["workload"] == workload.name) & (rows["load"] == load.name)])
-        and cell["input_tokens"].notna().any()
+        and (cell["input_tokens"] + cell["output_tokens"]).notna().any()
     ]
     seen: dict[str, list[float]] = {"kv_cache_usage_perc": [], "num_preemptions_total": []}
     for row in case.bundle.engine_metrics():

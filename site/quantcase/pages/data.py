@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from collector.bundle.check import RULES, Fault, outcome_of
+from collector.bundle.manifest import MANIFEST, list_files
 from collector.bundle.schema import TABLES, columns
 from collector.bundle.tables import read_text
 from quantcase.html import Column, none, table
 from quantcase.pages import figures, imported
 from quantcase.pages.view import CaseView, render
-from quantcase.text import number, text
+from quantcase.text import fixed, number, text
 
 __all__ = ["downloads", "page"]
 
 _PREVIEW_ROWS = 12
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
+_DATA = (".csv", ".gz", ".json", ".jsonl", ".toml")
 _FINDINGS = 100
 
 
 def downloads(view: CaseView) -> list[tuple[str, str]]:
-    """(path in the bundle, name under `files/`) of every file offered. Markdown would be made a page: it gets .txt."""
-    files = [r.path for r in view.case.bundle.manifest.resources]
-    return [(f, f + ".txt" if f.endswith(".md") else f) for f in [*files, "datapackage.json"]]
+    """(path in the bundle, name under `files/`) of every file offered: those that are there, of plain names.
+
+    Markdown would be made a page, and a browser would run HTML and SVG as ours: what is no data file gets .txt.
+    """
+    bundle = view.case.bundle
+    there = {f for f in list_files(bundle.folder) if _PLAIN.fullmatch(f)}
+    files = [r.path for r in bundle.manifest.resources if r.path in there]
+    offered = dict.fromkeys([*files, MANIFEST])
+    return [(f, f if f.endswith(_DATA) else f"{f}.txt") for f in offered]
 
 
 def page(view: CaseView) -> str:
@@ -64,7 +74,7 @@ def _check(view: CaseView) -> str:
     if faults:
         heads = [Column("Rule"), Column("Level"), Column("Where"), Column("What"), Column("What to do")]
         rows = [_finding(fault) for fault in faults[:_FINDINGS]]
-        caption = f"The first {len(rows):,} of {len(faults):,} findings." if len(rows) < len(faults) else ""
+        caption = f"The first {fixed(len(rows))} of {fixed(len(faults))} findings." if len(rows) < len(faults) else ""
         lines.append(table("check", heads, rows, caption))
     return "\n".join([*lines, f"<p>{counted}</p>"])
 
@@ -83,7 +93,7 @@ def _files(view: CaseView) -> str:
     names = dict(downloads(view))
     rows = [
         [
-            f'<a href="files/{names[r.path]}" download>{text(r.path)}</a>',
+            f'<a href="files/{names[r.path]}" download>{text(r.path)}</a>' if r.path in names else text(r.path),
             number(r.bytes, 9),
             f"<code>{text(r.hash.removeprefix('sha256:'))}</code>",
         ]
@@ -110,7 +120,7 @@ def _preview(view: CaseView, name: str) -> str:
         column = kinds.get(head[i])
         titles.append(Column(text(head[i]), column is not None and column.kind != "string"))
     body = [[text(r[i][:160]) if i < len(r) else "" for i in used] for r in shown]
-    caption = f"The first {len(shown):,} of {len(rows) - 1:,} rows."
+    caption = f"The first {fixed(len(shown))} of {fixed(len(rows) - 1)} rows."
     return table(f"data-{name}", titles, body, caption)
 
 

@@ -39,6 +39,8 @@ def latencies(view: CaseView, workload: str) -> str:
     load = Load.of(at)
     title = f"Every request at {load.words if load else at}"
     data = distribution(view.case, workload, at)
+    if data.empty:
+        return none("No request at the heaviest load says how long it took.")
     return latency_distribution(data, frame(view.points), workload, at, view.case.baseline, title=title).html()
 
 

@@ -14,7 +14,7 @@ from quantcase.html import Column, change, delta, figure, kind_words, none, tabl
 from quantcase.pages import data, predictions, quality
 from quantcase.pages.findings import key_finding, vram_finding
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, signed_percent, span, text
+from quantcase.text import fixed, load_words, number, plain, said, signed_percent, span, text
 
 __all__ = ["page"]
 
@@ -63,7 +63,7 @@ def _models(view: CaseView) -> str:
                 role,
                 text(row.model if row else v.model),
                 text(v.method),
-                "–" if bits is None else f"{bits:g}",
+                "–" if bits is None else plain(bits),
                 text(v.kv_dtype),
                 text(row.kernel_path if row and row.kernel_path else "not named in the log"),
             ]
@@ -102,7 +102,7 @@ def _vram(view: CaseView) -> str:
 
 
 def _mib(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return "–" if value is None else fixed(value)
 
 
 def _ratio(view: CaseView, variant: str, ratio: float) -> str:
@@ -171,11 +171,11 @@ def _row(view: CaseView, w: Workload, variant: str, load: str) -> list[str]:
     tails = [pick(view.points, v, w.name, load, _P95) for v in both]
     if speeds[1] is None and tails[1] is None:
         return []
-    n = [f"{view.case.ok_counts.get((v, w.name, load), 0):,}" for v in both]
+    n = [fixed(view.case.ok_counts.get((v, w.name, load), 0)) for v in both]
     return [
         text(variant),
         load_words(load),
-        f"{'at most ' if w.natural_length else ''}{w.output_tokens:,}",
+        f"{'at most ' if w.natural_length else ''}{fixed(w.output_tokens)}",
         *(_span(p) for p in speeds),
         delta(view.comparison(variant, w.name, load, THROUGHPUT)),
         *(_span(p) for p in tails),
@@ -308,12 +308,12 @@ def _assessment(view: CaseView) -> str:
         return parts[0]
     parts.append(
         "\n".join(
-            f"- **{text(v.variant)}** {quality.grade_badge(v.grade)} {text(v.because)}" for v in verdicts.values()
+            f"- **{text(v.variant)}** {quality.grade_badge(v.grade)} {said(v.because)}" for v in verdicts.values()
         )
     )
     issues = [
         f"- {text(q.variant)}, {text(t.task)}: lost {t.paired.lost}, gained {t.paired.gained} of {t.paired.n} "
-        f"(p {t.adjusted_p:.3f} after Holm)"
+        f"(p {fixed(t.adjusted_p, 3)} after Holm)"
         for q in view.quality
         for t in q.tasks
         if t.paired.lost > t.paired.gained
@@ -335,7 +335,7 @@ def _references(view: CaseView) -> str:
     names = dict(data.downloads(view))
     rows = [
         [
-            f'<a href="../data/files/{names[r.path]}" download>{text(r.path)}</a>',
+            f'<a href="../data/files/{names[r.path]}" download>{text(r.path)}</a>' if r.path in names else text(r.path),
             text(r.description or "–"),
             f"<code>{text(r.hash.removeprefix('sha256:'))}</code>",
         ]

@@ -334,9 +334,12 @@ def _refuse_huge(value: Any, where: str, at: str = "") -> None:
     """TOML promises 64 bits; tomllib takes whole numbers of any length, and nothing behind it does."""
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise UsageFault(f"{where}: key `{at}`: the number does not fit into 64 bits", fix="see docs/guide/studies.md")
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, below in inner:
-        _refuse_huge(below, where, f"{at}[{key}]" if isinstance(value, list) else f"{at}.{key}" if at else key)
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _refuse_huge(below, where, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            _refuse_huge(below, where, f"{at}[{number}]")
 
 
 def _readable(problem: str, data: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 GENERATED = {
     "index.md", "cases/index.md", "costs/index.md", "fit/index.md", "compare/index.md", "history/index.md",
-    "summary/index.md",
+    "summary/index.md", "offers/index.md", "schema/index.md",
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def test_every_command_and_option_is_documented() -> None:
     words = (DOCS / "guide" / "commands.md").read_text()
     assert set(commands()) == {
         "run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal", "site", "publish-cards", "report",
+        "import", "migrate", "pack", "unpack", "push", "pull", "redact", "new-client", "handover",
     }  # fmt: skip
     for name, command in commands().items():
         assert f"collect {name}" in words
@@ -97,6 +98,7 @@ def test_every_entry_of_the_menu_exists() -> None:
         """mkdocs.yml may hold tags of Python objects."""
 
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+    Loader.add_constructor("!ENV", lambda *_: None)
     config = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Loader)  # noqa: S506
 
     def targets(nav: Any) -> list[str]:
@@ -110,11 +112,15 @@ def test_every_entry_of_the_menu_exists() -> None:
 
 
 def test_plugin_options_are_documented() -> None:
-    from quantcase.plugin import QuantcaseConfig
+    from quantcase.client import Settings
+    from quantcase.plugin import QuantcasePlugin
 
-    words = (DOCS / "guide" / "publish.md").read_text()
-    for name, _ in QuantcaseConfig._schema:
-        assert f"`{name}`" in words, name
+    assert [name for name, _ in QuantcasePlugin.config_scheme] == list(Settings.__struct_fields__)
+    published, clients = ((DOCS / "guide" / f"{page}.md").read_text() for page in ("publish", "clients"))
+    for name in Settings.__struct_fields__:
+        assert f"| `{name}` |" in published, name
+    for name in set(Settings.__struct_fields__) - {"results", "cache", "processes"}:
+        assert f"`{name}`" in clients, name
 
 
 def test_every_generated_page_is_documented(tmp_path: Path) -> None:
@@ -130,6 +136,7 @@ def test_every_generated_page_is_documented(tmp_path: Path) -> None:
             continue
         generic = uri.replace(folder.name, "<id>")
         generic = re.sub(r"/cards/[^/]+/", "/cards/<variant>/", generic)
+        generic = re.sub(r"^schema/format-1/.+", "schema/format-1/<name>.json", generic)
         assert f"`{generic}`" in words, generic
 
 

@@ -27,7 +27,10 @@ def seal(folder: Path) -> list[str]:
         raise QuantcaseError(f"{bundle.id} is not sound: {other[0].where}: {other[0].problem}", fix=other[0].fix)
     if not bundle.manifest.resources:
         raise QuantcaseError(f"{bundle.id} is still open", fix="finish or resume the run first")
-    before = {r.path: r.hash for r in bundle.manifest.resources}
+    before = {r.path: r for r in bundle.manifest.resources}
     bundle.manifest.resources = manifests.resources(folder)
+    for resource in bundle.manifest.resources:
+        if not resource.description and resource.path in before:
+            resource.description = before[resource.path].description  # of files that other commands added
     manifests.write(folder, bundle.manifest)
-    return [r.path for r in bundle.manifest.resources if before.get(r.path) != r.hash]
+    return [r.path for r in bundle.manifest.resources if r.path not in before or before[r.path].hash != r.hash]

@@ -48,6 +48,7 @@ def page(views: Sequence[CaseView], options: Options) -> str:
     ]
     lines += [
         "- [Schema of case.json](schema/case-1.json): JSON Schema, draft 2020-12",
+        "- [Schemas of the bundle](schema/): JSON Schema of every document, Table Schema of every CSV",
         "",
         "## How to read them",
         "",

@@ -1,0 +1,1 @@
+"""Bundles of every format that was released, as their collectors wrote them."""

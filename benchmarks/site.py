@@ -131,7 +131,7 @@ def table(rows: list[tuple[int, int, float, dict[str, Cost]]]) -> str:
 
 def report(rows: list[tuple[int, int, float, dict[str, Cost]]], repeats: int, load: float) -> str:
     """The whole of SITE.md."""
-    versions = ", ".join(f"{n} {version(n)}" for n in ("mkdocs", "mkdocs-material", "altair", "vl-convert-python"))
+    versions = ", ".join(f"{n} {version(n)}" for n in ("mkdocs", "mkdocs-material", "vl-convert-python"))
     return f"""# How long a site takes
 
 Written by `python -m benchmarks.site` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()}, {versions},

@@ -20,9 +20,10 @@ __all__ = ["ALLOWED", "LOOKED_UP", "allowed", "findings", "licence", "pinned"]
 # SPDX ids that an Apache-2.0 project may depend on. Weak copyleft of a package that is installed beside, not copied,
 # asks nothing of us; GPL and AGPL would of whoever passes the whole on.
 ALLOWED = {
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "CNRI-Python", "HPND", "ISC", "LGPL-2.1-or-later", "LGPL-3.0-or-later", "LGPL-3.0-only", "MIT", "MIT-0", "MIT-CMU",
-    "MPL-1.1", "MPL-2.0", "NCSA", "PSF-2.0", "Python-2.0", "Unlicense", "Zlib", "ZPL-2.1",
+    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "Artistic-1.0-Perl", "BSD-2-Clause", "BSD-3-Clause",
+    "BSL-1.0", "CC0-1.0", "CNRI-Python", "EPL-2.0", "HPND", "ISC", "LGPL-2.1-or-later", "LGPL-3.0-or-later",
+    "LGPL-3.0-only", "MIT", "MIT-0", "MIT-CMU", "MPL-1.1", "MPL-2.0", "NCSA", "PSF-2.0", "Python-2.0", "Unlicense",
+    "Zlib", "ZPL-2.1",
 }  # fmt: skip
 
 # What older metadata says, as SPDX: classifiers by their last part, and free words.
@@ -66,6 +67,8 @@ _WORDS = {
 LOOKED_UP = {
     # Its classifiers name three without saying that one may choose; README: "GPL 2.0+/LGPL 2.1+/MPL 1.1 tri-license".
     "pyphen": "GPL-2.0-or-later OR LGPL-2.1-or-later OR MPL-1.1",
+    # Of frictionless, in the tests alone. README: "under the terms of either" the Artistic License or the GPL.
+    "text-unidecode": "Artistic-1.0-Perl OR GPL-1.0-or-later",
 }
 _NO_LICENCE = {"OSI Approved", "DFSG approved"}  # classifiers that praise a licence instead of naming it
 

@@ -22,6 +22,7 @@ from quantcase.catalog import Catalog
 from quantcase.charts.bundle import vega_js
 from quantcase.digest import Head, Views
 from quantcase.dress import dress
+from quantcase.money import Money
 from quantcase.output import Output
 from quantcase.pages import (
     cards,
@@ -39,10 +40,12 @@ from quantcase.pages import (
     projection,
     quality,
     samples,
+    schemas,
     summary,
 )
 from quantcase.pages import case as case_page
 from quantcase.pages.view import CaseView, Options
+from quantcase.signs import written_in
 
 __all__ = ["Output", "generate", "make_case"]
 
@@ -133,8 +136,9 @@ def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
     def unchanged() -> bool:  # a run may be writing into it
         return store.fingerprint(folder) == before
 
-    pages = _dressed(_case(view), [view])
-    return store.write(folder, key, pages, digest.pack(head, view), unchanged)
+    with written_in(options.site.numbers):  # `write` takes all pages before it returns
+        pages = _dressed(_case(view), [view])
+        return store.write(folder, key, pages, digest.pack(head, view), unchanged)
 
 
 def _outputs(
@@ -145,8 +149,9 @@ def _outputs(
     entry = store.read(_ACROSS, across)
     if entry is None:
         documents = [m.document() for m in made]
-        pages = _dressed(_across(views, documents, catalog, options, sold), views)
-        entry = store.write(_ACROSS, across, pages, b"")
+        with written_in(options.site.numbers):
+            pages = _dressed(_across(views, documents, catalog, options, sold), views)
+            entry = store.write(_ACROSS, across, pages, b"")
     yield from entry.outputs()
     for m in made:
         yield from m.entry.outputs()
@@ -171,17 +176,20 @@ def _across(
     views: Views, documents: Sequence[CaseDocument], catalog: Catalog, options: Options, sold: Mapping[str, str]
 ) -> Iterator[Output]:
     """The pages across cases. They ask for figures, never for rows: those would be read for every case."""
+    money = Money(options.site.currency)
     yield Output("index.md", home.page(views, catalog.unreadable, options))
-    yield Output("cases/index.md", home.cases_page(views))
-    yield Output("costs/index.md", costs.page(views))
+    yield Output("cases/index.md", home.cases_page(views, money))
+    yield Output("costs/index.md", costs.page(views, money))
     yield Output("fit/index.md", fit.page(views))
     yield Output("summary/index.md", summary.page(views))
-    yield Output("compare/index.md", compare.page(documents))
+    yield Output("compare/index.md", compare.page(documents, money))
     for name, script in compare.files(documents):
         yield Output(f"compare/{name}", script)
-    yield Output("history/index.md", history.page(views, documents))
+    yield Output("history/index.md", history.page(views, documents, money))
     yield Output("llms.txt", llms.page(views, options))
     yield Output("schema/case-1.json", llms.schema())
+    yield Output("schema/index.md", schemas.page())
+    yield from (Output(f"schema/{name}", content) for name, content in schemas.files())
     for name, source in sorted(sold.items()):
         yield Output(f"offers/{name}", offers.page(source, f"docs/offers/{name}", views))
     if sold:
@@ -205,7 +213,7 @@ def _case(view: CaseView) -> Iterator[Output]:
         yield Output(f"{base}/cards/{name}/index.md", cards.page(view, name))
         yield Output(f"{base}/cards/{name}/README.md.txt", cards.readme(view, name))
     yield Output(social.uri(view.case.id), social.case_card(view))
-    for name, content in samples.files(view.case) if "texts" not in view.options.site.redact else ():
+    for name, content in samples.files(view.case):
         yield Output(f"{base}/quality/samples/{name}", content)
     document = case_document(view.case, view.points, view.quality, view.quality_verdicts)
     yield Output(f"{base}/case.json", case_page.case_json(document))

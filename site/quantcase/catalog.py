@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from collector import gpus
@@ -31,6 +33,7 @@ from collector.bundle.schema import TABLES, VariantRow, columns
 
 __all__ = ["Case", "Catalog", "folders", "load", "order", "read"]
 
+_BUSY_PCT = 50.0  # of a card that works
 # Rules whose breach leaves pages without what they are made of: no time, a link in the folder, a file that is no such.
 _UNREADABLE = ("Q107", "Q204", "Q301")
 _TOLD_ON_PAGES = ("loadtest_", "predictions.json", "stress.jsonl")  # what is wrong with these, their pages say
@@ -92,6 +95,26 @@ class Case:
     @cached_property
     def telemetry(self) -> pd.DataFrame:
         return _frame("telemetry", self.bundle.telemetry())
+
+    @cached_property
+    def busy_telemetry(self) -> pd.DataFrame:
+        """Samples taken while a cell ran and the card was busy, with the `variant` that it served."""
+        table, cells = self.telemetry, self.cells
+        if table.empty or cells.empty:
+            return table.assign(variant=pd.Series(dtype=str)).iloc[0:0]
+        at, used = table["t_s"].to_numpy(), table["utilisation_pct"].fillna(100).to_numpy() >= _BUSY_PCT
+        windows = cells[["variant", "window_start_s", "window_end_s"]].dropna().to_numpy().tolist()
+        found = [(str(v), np.flatnonzero((at >= begin) & (at <= end) & used)) for v, begin, end in windows]
+        if not found:
+            return table.iloc[0:0].assign(variant="")
+        names = [name for name, places in found for _ in range(len(places))]
+        return table.take(np.concatenate([places for _, places in found])).assign(variant=names)
+
+    @cached_property
+    def cell_counts(self) -> dict[tuple[str, str, str], int]:
+        """Repeats by (variant, workload, load)."""
+        columns = (self.cells[c].tolist() for c in ("variant", "workload", "load"))
+        return dict(Counter(zip(*columns, strict=True)))
 
     @cached_property
     def quality_items(self) -> dict[str, QualityItem]:
@@ -156,10 +179,11 @@ class Catalog:
 
 
 def _frame(table: str, rows: Sequence[msgspec.Struct]) -> pd.DataFrame:
-    names = [c.name for c in columns(TABLES[table].row)]
-    frame = pd.DataFrame([msgspec.structs.astuple(r) for r in rows], columns=names)
-    numeric = [c.name for c in columns(TABLES[table].row) if c.kind != "string"]
-    frame[numeric] = frame[numeric].apply(pd.to_numeric)
+    known = columns(TABLES[table].row)
+    frame = pd.DataFrame({c.name: list(map(attrgetter(c.name), rows)) for c in known}, columns=[c.name for c in known])
+    other = [c.name for c in known if c.kind != "string" and frame[c.name].dtype.kind not in "if"]
+    if other:
+        frame[other] = frame[other].apply(pd.to_numeric)
     return frame
 
 

@@ -6,42 +6,37 @@ Nothing here knows MkDocs. A wrong option is one line that names it and says wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from posixpath import join, normpath
 from typing import Annotated, Any, Literal
 
 import msgspec
+import yaml
 from msgspec import Meta, Struct, field
 
 from collector import gpus
 from collector.bundle.read import QuantcaseError
+from quantcase.signs import Language, signed
 from quantcase.text import text
 
 __all__ = [
-    "KINDS", "SIGNS", "Currency", "Settings", "brand_css", "confidential_html", "localized", "overlay", "settings",
-    "stylesheets", "unlink_html", "unlink_markdown",
+    "KINDS", "Currency", "Settings", "brand_css", "confidential_html", "from_config", "numbers_html", "settings",
+    "stylesheets",
 ]  # fmt: skip
 
 KINDS = ("texts", "logs", "notes")
 Kind = Literal["texts", "logs", "notes"]
-# number language -> (decimal sign, group sign). fr: the narrow no-break space (Imprimerie nationale, U+202F).
-SIGNS: dict[str, tuple[str, str]] = {"en": (".", ","), "de": (",", "."), "fr": (",", "\u202f")}
 _STANDARD = "Confidential. Not to be passed on without leave."
 _FIX = "see docs/guide/clients.md"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-_NUMBER = re.compile(r"(?<![\w&#.,/-])\d{1,3}(?:,\d{3})*(?:\.\d+)?(?![\w/-]|[.,]\d)")
-_MD_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)(?:\{[^{}]*\})?")
-_A = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"[^>]*>(.*?)</a>', re.S)
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|/|#")
 
 
 class Currency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A currency in which amounts are shown: how many units of it one US dollar was, who says so, and when."""
 
     code: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
-    rate: Annotated[float, Meta(gt=0)] = 1.0
+    rate: Annotated[float, Meta(gt=0, lt=1e9)] = 1.0
     source: str = ""
     date: str = ""
 
@@ -54,8 +49,9 @@ class Currency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """A sentence that names the rate, USD included, as safe text; empty for dollars."""
         if not self.foreign:
             return ""
-        said = f"Amounts in {self.code} at {self.rate:g} {self.code} for 1 USD ({self.source}, {self.date}); "
-        return text(f"{said}the prices of GPUs are in USD.")
+        rate = signed(f"{self.rate:.12g}")
+        said = f"Amounts in {self.code} at {rate} {self.code} for 1 USD ({self.source}, {self.date})"
+        return text(f"{said}. The prices of a GPU by the hour are in USD, as they are quoted.")
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     leave_out: list[str] = field(default_factory=list)
     currency: Currency = field(default_factory=Currency)
     prices: dict[str, Annotated[float, Meta(gt=0)]] = field(default_factory=dict)  # USD per hour by GPU profile
-    numbers: Literal["en", "de", "fr"] = "en"
+    numbers: Language = "en"
     colours: dict[Literal["primary", "accent"], str] = field(default_factory=dict)
     redact: list[Kind] = field(default_factory=list)
     show_simulated: bool = True
@@ -114,6 +110,29 @@ def settings(options: Mapping[str, Any]) -> Settings:
     return made
 
 
+def from_config(config: Path) -> Settings:
+    """The settings in a site's own mkdocs.yml, for commands that build no site. What it inherits is not read.
+
+    Raises:
+        QuantcaseError: the file cannot be read, names no `quantcase` under `plugins`, or has a wrong option.
+    """
+
+    class Loader(yaml.SafeLoader):
+        """MkDocs' own tags (`!ENV`, `!relative`) stand in other parts of the file."""
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    try:
+        data: Any = yaml.load(config.read_text("utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise QuantcaseError(f"{config} cannot be read: {' '.join(str(e).split())[:200]}", fix=_FIX) from None
+    plugins = data.get("plugins") if isinstance(data, Mapping) else None
+    listed = plugins if isinstance(plugins, list) else [plugins]
+    found = [p["quantcase"] for p in listed if isinstance(p, Mapping) and isinstance(p.get("quantcase"), Mapping)]
+    if not found:
+        raise QuantcaseError(f"{config} has no options under `plugins: quantcase:`", fix="name a site's mkdocs.yml")
+    return settings(found[0])
+
+
 def _plain(value: Any) -> Any:
     """YAML's dates as text, mappings of any kind as dicts: what msgspec reads."""
     if isinstance(value, Mapping):
@@ -145,61 +164,7 @@ def _possible(made: Settings) -> None:
             )
 
 
-def localized(figure: str, language: str) -> str:
-    """A formatted English figure (`1,234.5`) with the signs of a language. Any other character stays as it is."""
-    point, group = SIGNS[language]
-    if language == "en":
-        return figure
-    return _NUMBER.sub(lambda m: m[0].translate({ord("."): point, ord(","): group}), figure)
-
-
-# -- Pages that are left out ------------------------------------------------------------------------------------------
-
-
-def unlink_markdown(markdown: str, uri: str, gone: Callable[[str], bool]) -> str:
-    """Markdown links to pages that this site leaves out become their words. `uri` is the page's path in the sources."""
-
-    def plain(match: re.Match[str]) -> str:
-        target = match[2].partition("#")[0]
-        if not target or _SCHEME.match(target):
-            return match[0]
-        return match[1] if gone(normpath(join(uri.rpartition("/")[0], target))) else match[0]
-
-    return _MD_LINK.sub(plain, markdown)
-
-
-def unlink_html(html: str, url: str, gone: Callable[[str], bool]) -> str:
-    """The same in HTML: `url` is the page's address from the site's root, `gone` asked with the target's address."""
-
-    def plain(match: re.Match[str]) -> str:
-        target = match[1].partition("#")[0]
-        if not target or _SCHEME.match(target):
-            return match[0]
-        folder = target.endswith("/") or target in (".", "..")
-        found = normpath(join(url.rpartition("/")[0], target)) + ("/" if folder else "")
-        return match[2] if gone(found) else match[0]
-
-    return _A.sub(plain, html)
-
-
 # -- The client's own look --------------------------------------------------------------------------------------------
-
-
-def overlay(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(path in the site's sources, file) of the client's own files, which stand in for those of docs/.
-
-    Raises:
-        QuantcaseError: the folder is not there, or holds a link.
-    """
-    if not folder.is_dir():
-        raise QuantcaseError(f"no overlay folder at {folder}", fix="make it, or leave `overlay` out")
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise QuantcaseError(
-                f"{path.relative_to(folder)} in the overlay is a link", fix="put the file itself there"
-            )
-        if path.is_file() and not path.name.startswith("."):
-            yield path.relative_to(folder).as_posix(), path
 
 
 def stylesheets(made: Settings) -> list[str]:
@@ -236,3 +201,11 @@ def confidential_html(made: Settings) -> str:
         return ""
     whom = f"For {text(made.client)}. " if made.client else ""
     return f'<p class="qc-confidential">{whom}{text(made.confidential_line)}</p>'
+
+
+def numbers_html(made: Settings, page: str) -> str:
+    """A whole page that tells scripts in which signs figures are read and written, where these are not English.
+
+    An attribute of its own: the words of a page may be English, and its figures German.
+    """
+    return page if made.numbers == "en" else page.replace("<html ", f'<html data-numbers="{made.numbers}" ', 1)

@@ -35,6 +35,8 @@ _ABROAD = re.compile(
     r'alternate))[^>]*?\bhref="?(?:https?:)?//', re.I,
 )  # fmt: skip
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
+# What only a server's pages need: a policy whose 'self' is no disk, modules ahead of time.
+_ONLINE = re.compile(r"<!--online-->.*?<!--/online-->", re.S)
 _MODULE = re.compile(r'<script type="?module"? src="?([^">\s]+)"?></script>')
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.-]+)";[ \t]*$', re.M)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|const|let|class) (\w+)", re.M)
@@ -117,6 +119,7 @@ def make_offline(site: Path) -> int:
 
 def _page(source: str, where: str, names: set[str], joined: set[str]) -> str:
     """One page with links to files and plain scripts."""
+    source = _ONLINE.sub("", source)
     if found := _ABROAD.search(source):
         raise QuantcaseError(f"{where} asks another host: {found[0][-80:]}", fix="keep the file in the project's docs/")
     here = dirname(where)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -67,19 +68,25 @@ def _bundle(document: dict[str, Any], results: Path, shown: Sequence[str]) -> Pa
 
 
 def _run(notebook: Path, source: bytes, bundle: Path) -> bytes:
-    """All cells, in the notebook's own folder."""
+    """All cells, in a folder that goes with the run: a kernel may leave sockets, and a cell files, where it works, and
+    MkDocs takes whatever lies beside the notebook for a page or a file of the site.
+    """
     import nbformat  # slow to import, and only needed when something changed
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
+    from traitlets.config import Config
 
     node = nbformat.reads(source.decode("utf-8"), as_version=4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(
-        node, timeout=_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(notebook.parent)}},
-        extra_arguments=["--log-level=ERROR"],
-    )  # fmt: skip
     environment = {**os.environ, ENV: str(bundle), "PYTHONWARNINGS": "ignore"}
     try:
-        client.execute(env=environment)
+        with tempfile.TemporaryDirectory(prefix="quantcase-notebook-") as work:
+            # With a connection file of its own a kernel puts sockets beside that file, whatever its transport is.
+            connection = {"transport": "tcp", "ip": "127.0.0.1", "connection_file": str(Path(work) / "kernel.json")}
+            client = NotebookClient(
+                node, timeout=_SECONDS, kernel_name="python3", resources={"metadata": {"path": work}},
+                extra_arguments=["--log-level=ERROR"], config=Config({"KernelManager": connection}),
+            )  # fmt: skip
+            client.execute(env={**environment, "IPYTHONDIR": work})
     except CellExecutionError as e:
         raise QuantcaseError(
             f"{notebook.name}: a cell fails on {bundle.name}: {e.ename}: {' '.join(e.evalue.split())[:200]}",

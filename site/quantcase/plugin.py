@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from mkdocs.config import config_options as c
-from mkdocs.config.base import Config
+from mkdocs.config.base import LegacyConfig
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
@@ -19,35 +20,12 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils.templates import TemplateContext
 
 from collector.bundle.read import QuantcaseError
-from quantcase import client, notebooks
-from quantcase.build import Output, generate
-from quantcase.charts import cache as charts
-from quantcase.pages.view import Options
+from quantcase import client, overlay
+from quantcase.menu import Menu
+from quantcase.output import Output
+from quantcase.project import Project
 
 log = get_plugin_logger(__name__)
-
-_MOST_IN_MENU = 40  # every page carries the whole menu: with all cases in it a site grows with their square
-_MOST_PROCESSES = 2  # by default: each takes about 300 MB
-
-
-class QuantcaseConfig(Config):  # type: ignore[no-untyped-call]
-    """The options under `plugins: - quantcase:` in mkdocs.yml; see docs/guide/publish.md."""
-
-    results = c.Type(str, default="results")
-    cases = c.ListOfItems(c.Type(str), default=[])
-    client = c.Type(str, default="")
-    currency = c.Optional(c.Type((str, dict)))
-    prices = c.Type(dict, default={})
-    show_simulated = c.Type(bool, default=True)
-    show_published = c.Type(bool, default=True)
-    confidential = c.Type((bool, str), default=False)
-    overlay = c.Type(str, default="")
-    leave_out = c.Type(list, default=[])
-    numbers = c.Type(str, default="en")
-    colours = c.Type(dict, default={})
-    redact = c.Type((bool, list), default=[])
-    cache = c.Type(str, default=".cache/quantcase")
-    processes = c.Type(int, default=0)
 
 
 class _Generated(File):
@@ -66,134 +44,87 @@ class _Generated(File):
         return self.changed or not Path(self.abs_dest_path).is_file()
 
 
-class QuantcasePlugin(BasePlugin[QuantcaseConfig]):  # type: ignore[no-untyped-call]
+@contextmanager
+def _told() -> Iterator[None]:
+    """Our errors are one line, which MkDocs prints as it is."""
+    try:
+        yield
+    except QuantcaseError as e:
+        raise PluginError(f"quantcase: {e}") from None
+
+
+class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call]
     """Hooks in the order in which MkDocs calls them."""
+
+    # MkDocs only passes the options on: `client.settings` checks them, and says what is wrong in one line.
+    config_scheme = tuple((name, c.Optional(c.Type(object))) for name in client.Settings.__struct_fields__)
 
     def __init__(self) -> None:
         self._built: dict[str, object] = {}  # what each file was made from when it was built last
         self._packed: dict[str, bytes] = {}
-        self._site = client.Settings()
-        self._gone: set[str] = set()  # addresses of files of docs/ that this site leaves out
 
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Its presence alone tells MkDocs to keep this object from one build to the next."""
 
-    def _results(self, config: MkDocsConfig) -> Path:
-        return (Path(config.config_file_path).parent / self.config.results).resolve()
-
-    def _options(self) -> Options:
-        site = self._site
-        return Options(
-            client=site.client,
-            currency=site.currency.code,
-            prices=tuple(site.prices.items()),
-            show_simulated=site.show_simulated,
-            show_published=site.show_published,
-            confidential=bool(site.confidential),
-            site=site,
-        )
-
-    def _cache(self, config: MkDocsConfig) -> Path | None:
-        return Path(config.config_file_path).parent / self.config.cache if self.config.cache else None
-
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
-        """Bundles are watched by `mkdocs serve`, and must be somewhere."""
-        try:
-            self._site = client.settings(dict(self.config))
-        except QuantcaseError as e:
-            raise PluginError(f"quantcase: {e}") from None
-        config.extra_css += [s for s in client.stylesheets(self._site) if s not in config.extra_css]
-        results = self._results(config)
-        if not results.is_dir():
-            raise PluginError(f"quantcase: no results folder at {results}; run `collect run` first, or set `results:`")
-        config.watch.append(str(results))
+        """Read the options; bundles are watched by `mkdocs serve`."""
+        with _told():
+            site = client.settings(dict(self.config))
+            self._project = Project(site, Path(config.config_file_path).parent)
+            config.watch += map(str, self._project.watched())
+        config.extra_css += [s for s in client.stylesheets(site) if s not in config.extra_css]
         return config
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
-        """Add every generated page and asset."""
-        only = tuple(self.config.cases)
-        self._own_files(files, config)
-        found = {
-            f.src_uri: f
-            for f in files.documentation_pages()
-            if f.src_uri.startswith("offers/") and f.src_uri != "offers/index.md"
-        }
-        sold = {uri.removeprefix("offers/"): f.content_string for uri, f in found.items()}
-        cache = self._cache(config)
-        if cache is not None and charts.ENV not in os.environ:
-            charts.use(cache / "charts")
-        processes = self.config.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
-        try:
-            catalog, outputs = generate(
-                self._results(config), self._options(), only=only, cache=cache, processes=processes, sold=sold
-            )
-            outputs = iter(list(outputs))
-        except QuantcaseError as e:
-            raise PluginError(f"quantcase: {e}") from None
-        for name, why in catalog.unreadable:
-            log.info("bundle %s left out: %s", name, why)
-        missing = set(only) - {case.id for case in catalog.cases}
-        if missing:
-            raise PluginError(f"quantcase: no readable case named {sorted(missing)[0]} below {self.config.results}")
-        cases: list[Any] = []
-        for output in outputs:
-            old = files.get_file_from_path(output.uri)
-            if old is not None and output.uri in found:
-                files.remove(old)  # an offer, with its evidence
-            elif old is not None and output.title == "":
-                continue  # a page written by hand stands in for the generated one
-            # Pages below a case are reached from it: they stand in no menu.
-            listed = output.uri.count("/") < 3 and (not output.title or len(cases) < _MOST_IN_MENU)
-            file = _Generated(config, output, InclusionLevel.UNDEFINED if listed else InclusionLevel.NOT_IN_NAV)
-            made_from = _made_from(output)
-            file.changed = self._built.get(output.uri) != made_from
-            self._built[output.uri] = made_from
-            files.append(file)
-            if output.title and listed:
-                cases.append({output.title: output.uri})
-        _add_to_nav(config, cases)
-        home, shown = (cache or notebooks.HOME.parent) / "notebooks", [case.id for case in catalog.cases]
-        for book in files:
-            if book.src_uri.startswith("notebooks/") and book.src_uri.endswith(".ipynb"):
-                try:
-                    ran = notebooks.executed(Path(str(book.abs_src_path)), self._results(config), shown, home)
-                except QuantcaseError as e:
-                    raise PluginError(f"quantcase: {e}") from None
-                book.abs_src_path = str(ran.resolve())
+        """Put the client's own files in, take what is left out away, and add every generated page and asset."""
+        with _told():
+            self._own_files(files, config)
+            pages = {f.src_uri: f for f in files.documentation_pages()}
+            offers = {uri: name for uri in pages if (name := overlay.offers(uri))}
+            catalog, outputs = self._project.generated({n: pages[uri].content_string for uri, n in offers.items()})
+            for name, why in catalog.unreadable:
+                log.info("bundle %s left out: %s", name, why)
+            menu = Menu()
+            for output in outputs:
+                old = files.get_file_from_path(output.uri)
+                if old is not None and output.uri in offers:
+                    files.remove(old)  # an offer, with its evidence
+                elif old is not None and output.title == "":
+                    continue  # a page written by hand stands in for the generated one
+                files.append(self._file(config, output, listed=menu.takes(output)))
+            menu.put_into(config.nav)
+            books = {f.src_uri: f for f in files if f.src_uri.startswith("notebooks/") and f.src_uri.endswith(".ipynb")}
+            ran = self._project.executed({uri: Path(str(f.abs_src_path)) for uri, f in books.items()}, catalog)
+            for uri, path in ran.items():
+                books[uri].abs_src_path = str(path)
         return files
 
     def _own_files(self, files: Files, config: MkDocsConfig) -> None:
-        """The client's own files in, what is left out away."""
-        site = self._site
-        try:
-            own = (
-                list(client.overlay((Path(config.config_file_path).parent / site.overlay).resolve()))
-                if site.overlay
-                else []
-            )
-        except QuantcaseError as e:
-            raise PluginError(f"quantcase: {e}") from None
-        for uri, path in own:
+        for uri, path in self._project.own_files():
             if (old := files.get_file_from_path(uri)) is not None:
                 files.remove(old)
             files.append(File.generated(config, uri, abs_src_path=str(path)))
-        self._gone = {f.url for f in files if site.left_out(f.src_uri)}
-        for file in [f for f in files if site.left_out(f.src_uri)]:
+        gone = self._project.leave_out([(f.src_uri, f.url) for f in files])
+        for file in [f for f in files if f.src_uri in gone]:
             files.remove(file)
+
+    def _file(self, config: MkDocsConfig, output: Output, *, listed: bool) -> _Generated:
+        file = _Generated(config, output, InclusionLevel.UNDEFINED if listed else InclusionLevel.NOT_IN_NAV)
+        made_from = output.made_from()
+        file.changed = self._built.get(output.uri) != made_from
+        self._built[output.uri] = made_from
+        return file
 
     def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Links to pages that are left out become their words."""
-        return client.unlink_markdown(markdown, page.file.src_uri, self._site.left_out)
-
-    def _gone_at(self, url: str) -> bool:
-        return url in self._gone or (url.endswith("/") and self._site.left_out(f"{url}index.md"))
+        return self._project.unlinked_markdown(markdown, page.file.src_uri)
 
     # MkDocs renders all pages before it writes the first. What is rendered waits packed, a tenth of its size.
 
     @event_priority(-100)  # after whoever else changes the page
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Put a rendered page aside; its source is not needed again."""
-        html = client.unlink_html(html, page.url, self._gone_at) + client.confidential_html(self._site)
+        html = self._project.unlinked_html(html, page.url) + client.confidential_html(self._project.site)
         if not isinstance(page.file, _Generated):
             return html
         self._packed[page.file.src_uri] = zlib.compress(html.encode(), 1)
@@ -215,7 +146,7 @@ class QuantcasePlugin(BasePlugin[QuantcaseConfig]):  # type: ignore[no-untyped-c
         """Written: let it go."""
         if isinstance(page.file, _Generated):
             page.content = ""
-        return output
+        return client.numbers_html(self._project.site, output)
 
     def on_build_error(self, *, error: Exception, **_: Any) -> None:
         """What was not built is built the next time."""
@@ -226,22 +157,3 @@ class QuantcasePlugin(BasePlugin[QuantcaseConfig]):  # type: ignore[no-untyped-c
         """The generator's own code is watched too, for those who work on it."""
         server.watch(str(Path(__file__).parent))
         return server
-
-
-def _made_from(output: Output) -> object:
-    """What tells a changed output from the same one again, without reading it."""
-    if output.kept is not None:
-        return output.kept.path, output.kept.offset
-    if output.source is not None:
-        found = output.source.stat()
-        return found.st_size, found.st_mtime_ns
-    return output.content
-
-
-def _add_to_nav(config: MkDocsConfig, cases: list[Any]) -> None:
-    """Put the cases under the navigation entry that holds cases/index.md."""
-    for entry in config.nav or []:
-        if isinstance(entry, dict):
-            for title, target in entry.items():
-                if target == "cases/index.md" or (isinstance(target, list) and "cases/index.md" in target):
-                    entry[title] = ["cases/index.md", *cases]

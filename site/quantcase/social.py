@@ -72,7 +72,7 @@ def _smaller(png: bytes) -> bytes:
         data += body if kind == b"IDAT" else b""
         chunks += [] if kind == b"IDAT" else [(kind, body)]
         at += 12 + length
-    chunks.insert(len(chunks) - 1, (b"IDAT", zlib.compress(zlib.decompress(data), 9)))
+    chunks.insert(len(chunks) - 1, (b"IDAT", zlib.compress(zlib.decompress(data), 6)))
     packed = (len(b).to_bytes(4, "big") + k + b + zlib.crc32(k + b).to_bytes(4, "big") for k, b in chunks)
     return head + b"".join(packed)
 

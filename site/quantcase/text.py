@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 import markdown
 import nh3
 
 from collector.bundle.read import Load
+from quantcase.signs import localized, signed
 
-__all__ = ["load_words", "notes_html", "number", "signed_percent", "span", "text"]
+__all__ = ["fixed", "load_words", "notes_html", "number", "percent", "plain", "said", "signed_percent", "span", "text"]
 
-_PLAIN = re.compile(r"[^A-Za-z0-9 ]")
 _MOST_PLACES = 6
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NOTE_TAGS = {"p", "ul", "ol", "li", "strong", "em", "code", "pre", "blockquote", "h3", "h4", "h5", "h6", "br", "hr"}
+
+
+class _Entities(dict[int, str]):
+    """Character -> what stands for it; made when it is first met."""
+
+    def __missing__(self, point: int) -> str:
+        c = chr(point)
+        self[point] = c if c == " " or (c.isascii() and c.isalnum()) else f"&#{point};"
+        return self[point]
+
+
+_ENTITIES = _Entities()
 
 
 def text(value: object) -> str:
@@ -23,20 +36,25 @@ def text(value: object) -> str:
 
     Escaping HTML would not be enough: Markdown, its extensions and macro plugins read the page after us.
     """
-    return _PLAIN.sub(lambda m: f"&#{ord(m[0])};", " ".join(str(value).split()))
+    return " ".join(str(value).split()).translate(_ENTITIES)
+
+
+def said(words: str) -> str:
+    """A sentence of our own analysis as safe text, its figures in the signs of the build's number language."""
+    return text(localized(words))
 
 
 def load_words(name: str) -> str:
     """A load point in words, as safe text: `concurrency 16` for c16."""
     load = Load.of(name)
-    return text(load.words if load else name)
+    return said(load.words) if load else text(name)
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with `digits` significant digits (an int whole) and thousands separators; a dash when there is none.
 
     Digits before the decimal point are never rounded away. What six decimals cannot hold is written as a power of ten,
-    so that nothing small is shown as zero.
+    so that nothing small is shown as zero. This and all below have the signs of the build's number language (`signs`).
     """
     if value is None or math.isnan(value):
         return "–"
@@ -45,12 +63,12 @@ def number(value: float | None, digits: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
+        return signed(f"{value:,}".replace("-", "−"))
     places = _places(value, digits)
     if places > max(_MOST_PLACES, digits):
         mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-        return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}".replace("-", "−")
-    return _fixed(value, min(places, _MOST_PLACES))
+        return signed(f"{mantissa} × 10{str(int(power)).translate(_RAISED)}".replace("-", "−"))
+    return fixed(value, min(places, _MOST_PLACES))
 
 
 def span(value: float | None, low: float, high: float, digits: int = 3) -> str:
@@ -66,9 +84,9 @@ def span(value: float | None, low: float, high: float, digits: int = 3) -> str:
     places = min(_places(value or half, digits), _places(half, 2)) if 0 < half < math.inf else _MOST_PLACES + 1
     if places > _MOST_PLACES:
         return f"{number(value, digits)} <small>({number(low, digits)}{to}{number(high, digits)})</small>"
-    while places < _MOST_PLACES and _fixed(low, places) == _fixed(high, places):
+    while places < _MOST_PLACES and fixed(low, places) == fixed(high, places):
         places += 1
-    return f"{_fixed(value, places)} <small>({_fixed(low, places)}{to}{_fixed(high, places)})</small>"
+    return f"{fixed(value, places)} <small>({fixed(low, places)}{to}{fixed(high, places)})</small>"
 
 
 def signed_percent(ratio: float) -> str:
@@ -77,18 +95,29 @@ def signed_percent(ratio: float) -> str:
         return "–"
     change = 100 * (ratio - 1)
     sign = "−" if change < 0 else "+"
-    return f"{sign}{abs(change):,.1f} %"
+    return signed(f"{sign}{abs(change):,.1f} %")
+
+
+def fixed(value: float | Decimal, places: int = 0) -> str:
+    """A number with so many decimals and thousands separators, `1,234.5`; nothing is shown as minus zero."""
+    shown = f"{value:,.{places}f}"
+    return signed((shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−"))
+
+
+def percent(share: float, places: int = 1, gap: str = "") -> str:
+    """A share as `12.3%`; `gap` stands before the sign."""
+    return f"{fixed(100 * share, places)}{gap}%"
+
+
+def plain(value: float | Decimal) -> str:
+    """A number as short as it can be written, to six digits: `4.25`, `16`."""
+    return signed(f"{value:g}".replace("-", "−"))
 
 
 def _places(value: float, digits: int) -> int:
     """The decimals that `digits` significant digits of a value take, after it is rounded to them: 9.996 has 10.0."""
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     return max(0, digits - 1 - exponent)
-
-
-def _fixed(value: float, places: int) -> str:
-    shown = f"{value:,.{places}f}"
-    return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
 
 
 def notes_html(source: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.makers import make_bundle
+from tests.project import put_project
 
-ROOT = Path(__file__).parents[2]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
     "--disable-component-update", "--disable-sync",
@@ -29,13 +30,11 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Quiet."""
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """(address, case id) of the project's own site, built strictly from one seeded bundle."""
-    work = tmp_path_factory.mktemp("site")
+@contextmanager
+def served(work: Path, options: str = "") -> Iterator[tuple[str, str]]:
+    """(address, case id) of the project's own site, built strictly from one seeded bundle, with further options."""
     folder = make_bundle(work / "results", weights="real")
-    shutil.copytree(ROOT / "docs", work / "docs")
-    shutil.copy(ROOT / "mkdocs.yml", work / "mkdocs.yml")
+    put_project(work, lambda config: config.replace("      results: results\n", f"      results: results\n{options}"))
     made = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=work, capture_output=True, text=True, check=False,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
@@ -47,6 +46,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     yield f"http://127.0.0.1:{server.server_address[1]}", folder.name
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(address, case id) of the project's own site."""
+    with served(tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The same with German signs and euros."""
+    euros = "      numbers: de\n      currency: {code: EUR, rate: 0.92, source: ECB, date: 2026-11-20}\n"
+    with served(tmp_path_factory.mktemp("german"), euros) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.makers import make_bundle
+from tests.project import put_project
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -36,9 +37,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     work = tmp_path_factory.mktemp("handover")
     folder = make_bundle(work / "results", weights="real")
     shutil.copytree(ROOT / "results" / ANSWERED, work / "results" / ANSWERED)
-    for name in ("docs", "overrides"):
-        shutil.copytree(ROOT / name, work / name)
-    shutil.copy(ROOT / "mkdocs.yml", work)
+    put_project(work)
     assert collect("new-client", "acme", cwd=work).returncode == 0
     config = work / "clients" / "acme" / "mkdocs.yml"
     config.write_text(config.read_text().replace("redact: [texts, logs, notes]", "redact: []"))
@@ -112,10 +111,10 @@ def test_tables_sort_and_calculators_count(browser: Browser, unpacked: tuple[Pat
         assert len(numbers) == 4
         assert numbers in (sorted(numbers), sorted(numbers, reverse=True))
     with opened(browser, site / "costs" / "index.html") as page:
-        before = page.locator("#table-costs tbody").inner_text()
+        before = page.locator("#table-costs tbody").text_content()
         page.locator("#costs-calculator input[type=number]").first.fill("7.25")
         page.wait_for_function(
-            "before => document.querySelector('#table-costs tbody').innerText !== before", arg=before
+            "before => document.querySelector('#table-costs tbody').textContent !== before", arg=before
         )
 
 

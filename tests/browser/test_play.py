@@ -20,7 +20,8 @@ from quantcase.catalog import load
 from quantcase.pages import costs
 from quantcase.pages import fit as fit_page
 from quantcase.pages.view import CaseView, Options
-from quantcase.text import number, span
+from quantcase.signs import written_in
+from quantcase.text import number, percent, span
 from tests.browser.test_site import opened
 
 pytestmark = pytest.mark.browser
@@ -60,7 +61,11 @@ def status(page: Page) -> str:
     return page.locator(".qc-play [role=status]").inner_text()
 
 
-def test_at_the_defaults_the_calculator_shows_what_the_page_says(browser: Browser, site: tuple[str, str]) -> None:
+@pytest.mark.parametrize("signs", ["site", "german"])
+def test_at_the_defaults_the_calculator_shows_what_the_page_says(
+    browser: Browser, signs: str, request: pytest.FixtureRequest
+) -> None:
+    site = request.getfixturevalue(signs)
     with opened(browser, f"{site[0]}/costs/") as page:
         before, bars = [page.evaluate(TABLE, t) for t in ("costs", "mix")], page.evaluate(DRAWN)
         assert len(before[0]) == 8
@@ -136,6 +141,62 @@ def test_the_fit_of_any_model_is_the_same_in_both_languages(browser: Browser, si
     assert CONSTANTS.block == 16
 
 
+def test_both_languages_write_a_figure_alike_in_german(browser: Browser, german: tuple[str, str]) -> None:
+    values = [0.5, 1234.5, -17.25, 3.2e9, 1e-7, 0.09995]
+    with opened(browser, f"{german[0]}/costs/") as page:
+        js = f"async v => {{ const m = await {PLAY};"
+        js += " return [v.map(x => m.number(x)), v.map(x => m.spanWords([x, x - 0.25, x + 0.25]).join(' ')),"
+        js += " v.map(x => m.percent(x)), m.localized('2.5 requests/s, vLLM 0.20.2, 2026-11-21')]; }"
+        found = page.evaluate(js, values)
+        typed = ["3,59", "1.234,5", "1234,5", "0", ",5", "3.59", "1.23,4", "1e5", "x", "", "1.234"]
+        read = page.evaluate(f"async v => {{ const m = await {PLAY}; return v.map(x => m.typedNumber(x)); }}", typed)
+    with written_in("de"):
+        ours = [number(v) for v in values]
+        assert found[:3] == [
+            ours, [re.sub("</?small>", "", span(v, v - 0.25, v + 0.25)) for v in values], [percent(v) for v in values],
+        ]  # fmt: skip
+    assert found[3] == "2,5 requests/s, vLLM 0.20.2, 2026-11-21"
+    assert [None if math.isnan(x) else x for x in read] == [
+        3.59, 1234.5, 1234.5, 0, 0.5, None, None, None, None, None, 1234,
+    ]  # fmt: skip
+
+
+def test_the_calculator_reads_and_writes_decimal_commas_and_the_pages_currency(
+    browser: Browser, german: tuple[str, str]
+) -> None:
+    with opened(browser, f"{german[0]}/costs/") as page:
+        assert page.locator(".qc-rate").count() == 1
+        stated = page.locator(".qc-rate").inner_text()
+        assert "Amounts in EUR at 0,92 EUR for 1 USD (ECB, 2026-11-20)" in stated
+        assert "EUR" in str(page.locator("#table-costs thead").text_content())
+        price = field(page, german[1])
+        assert (price.input_value(), field(page, "Units in 1 USD").input_value()) == ("3,59", "0,92")
+        before = page.evaluate(TABLE, "costs")
+        price.fill("7.18")
+        assert price.get_attribute("aria-invalid") == "true"
+        assert page.evaluate(TABLE, "costs") == before
+        price.fill("7,18")
+        assert price.get_attribute("aria-invalid") is None
+        after = page.evaluate(TABLE, "costs")
+        assert dollars(after[0][3]) == pytest.approx(2 * dollars(before[0][3]), rel=0.01)
+        assert f"price.{german[1]}=7.18" in page.url  # the address is for machines
+        field(page, "Units in 1 USD").fill("0,5")
+        assert "at 0,5 EUR for 1 USD, your own rate" in page.locator(".qc-rate").inner_text()
+        page.locator(".qc-play button").click()
+        assert page.locator(".qc-rate").inner_text() == stated
+        assert page.evaluate(TABLE, "costs") == before
+    with opened(browser, f"{german[0]}/fit/") as page:
+        table = page.evaluate(TABLE, "fit")
+        field(page, "Tokens in a context").fill("4096")
+        assert page.evaluate(TABLE, "fit") != table
+        page.locator(".qc-play button").click()
+        assert page.evaluate(TABLE, "fit") == table
+
+
+def dollars(cell: str) -> float:
+    return float(cell.split()[0].replace(".", "").replace(",", "."))
+
+
 def test_what_is_typed_is_kept_in_the_address_and_comes_back(browser: Browser, site: tuple[str, str]) -> None:
     with opened(browser, f"{site[0]}/costs/") as page:
         field(page, site[1]).fill("7.18")  # twice the bundle's 3.59
@@ -145,7 +206,7 @@ def test_what_is_typed_is_kept_in_the_address_and_comes_back(browser: Browser, s
         field(page, "Milliseconds").fill("1500")
         changed, said, url = page.evaluate(TABLE, "costs"), status(page), page.url
         assert "ms=1500" in url
-        assert "EUR" in page.locator("#table-costs thead").inner_text()
+        assert "EUR" in str(page.locator("#table-costs thead").text_content())
         assert "EUR per 1M output tokens" in said
     with opened(browser, url) as page:
         assert page.evaluate(TABLE, "costs") == changed
@@ -153,7 +214,7 @@ def test_what_is_typed_is_kept_in_the_address_and_comes_back(browser: Browser, s
         assert field(page, "Label").input_value() == "EUR"
         page.locator(".qc-play button").click()
         assert "?" not in page.url
-        assert "EUR" not in page.locator("#table-costs thead").inner_text()
+        assert "EUR" not in str(page.locator("#table-costs thead").text_content())
 
 
 def test_an_address_that_makes_no_sense_is_read_as_the_defaults(browser: Browser, site: tuple[str, str]) -> None:

@@ -66,6 +66,24 @@ def test_a_header_sorts_by_click_and_says_so(browser: Browser, site: tuple[str, 
         expect(page.get_by_role("status").filter(has_text="original order")).to_have_count(1)
 
 
+def test_decimal_commas_are_sorted_by_value(browser: Browser, german: tuple[str, str]) -> None:
+    """1.234,5 is more than 999,9, and 0,625 is not 625."""
+    url, case = german
+    cells = "".join(f"<tr><th>{i}</th><td class='num'>{x}</td></tr>" for i, x in enumerate(
+        ["999,9", "1.234,5 (1.200–1.300)", "0,625", "−17,3 %", "1,2 × 10⁻⁷", "2.000"]
+    ))  # fmt: skip
+    table = "<div class='qc-table' id='table-signs'><table><thead><tr><th>N</th><th class='num'>V</th></tr></thead>"
+    with opened(browser, f"{url}/cases/{case}/") as page:
+        head = page.locator("#table-vram thead th").nth(1)
+        head.get_by_role("button", name="Weights (GiB)").click()
+        assert column(page, "table-vram", 2) == ["15,0", "15,0", "8,49", "5,37"]
+        made = f"{table}<tbody>{cells}</tbody></table></div>"
+        page.evaluate("html => document.querySelector('article').insertAdjacentHTML('beforeend', html)", made)
+        page.add_script_tag(url=page.locator("script[src*='tables.js']").get_attribute("src") or "")
+        page.locator("#table-signs thead th").nth(1).get_by_role("button").click()
+        assert column(page, "table-signs", 1) == ["5", "1", "0", "2", "4", "3"]
+
+
 def test_a_header_sorts_by_keyboard_and_only_one_is_marked(browser: Browser, site: tuple[str, str]) -> None:
     url, case = site
     with opened(browser, f"{url}/cases/{case}/") as page:

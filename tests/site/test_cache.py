@@ -62,7 +62,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
         monkeypatch.setattr(module, name, watched)
 
-    watch(figure, "_draw", "charts", lambda spec: spec[:20])
+    watch(figure, "_draw", "charts", lambda spec, *_: spec[:20])
     watch(bundle_reader, "read_text", "tables", lambda path: f"{path.parent.name}/{path.name}")
     watch(build, "make_case", "cases", lambda _, folder, *__: folder.name)
     return seen

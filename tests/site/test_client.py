@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from collector.bundle.answers_write import ITEMS, ROWS
 from collector.bundle.check import check
 from collector.bundle.manifest import resources, write
 from collector.bundle.read import QuantcaseError, open_bundle
+from collector.bundle.redaction import Wish, read_redacted, redacted_copy
 from quantcase import client
 from quantcase.analysis.quality import qualities
 from quantcase.build import generate
@@ -26,6 +28,7 @@ from quantcase.new_client import files, new_client
 from quantcase.pages.view import CaseView, Options
 from quantcase.redaction import case_view, redacted
 from tests.makers import make_bundle
+from tests.project import put_project
 from tests.site.test_mkdocs import mkdocs
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +135,7 @@ def test_the_example_is_what_the_command_makes() -> None:
         ({"currency": {"code": "euro"}}, "currency"),
         ({"currency": {"code": "EUR", "rate": -1}}, "currency.rate"),
         ({"currency": {"code": "USD", "rate": 2}}, "rate of USD is 1"),
+        ({"currency": {"code": "EUR", "rate": float("inf"), "source": "ECB", "date": "d"}}, "currency.rate"),
         ({"numbers": "it"}, "numbers"),
         ({"redact": ["prompts"]}, "redact"),
         ({"colours": {"primary": "red;} body{"}}, "no colour"),
@@ -161,29 +165,9 @@ def test_options_are_read_as_they_are_written() -> None:
     assert line == '<p class="qc-confidential">For A&#60;b&#62;&#46; Only for you</p>'.replace("&#46; Only", ". Only")
 
 
-@pytest.mark.parametrize(
-    ("language", "shown"),
-    [("en", "12,345.6 (1,000–2,000.5) at 0.25, 2026-11-21"), ("de", "12.345,6 (1.000–2.000,5) at 0,25, 2026-11-21"),
-     ("fr", "12\u202f345,6 (1\u202f000–2\u202f000,5) at 0,25, 2026-11-21")],
-)  # fmt: skip
-def test_numbers_have_the_signs_of_the_language(language: str, shown: str) -> None:
-    assert client.localized("12,345.6 (1,000–2,000.5) at 0.25, 2026-11-21", language) == shown
-
-
 @pytest.mark.parametrize(("colour", "words"), [("#12344a", "#ffffff"), ("#ffe08a", "#000000")])
 def test_words_on_the_clients_colour_are_legible(colour: str, words: str) -> None:
     assert f"--md-primary-bg-color: {words}" in client.brand_css(client.settings({"colours": {"primary": colour}}))
-
-
-def test_links_to_pages_that_are_left_out_become_their_words() -> None:
-    made = client.settings({"leave_out": ["guide/*", "cases/*/notes/*"]})
-    source = "See [the *guide*](../guide/studies.md#a), [data](../cases/x/data/index.md), [web](https://a.b/guide/x)."
-    assert client.unlink_markdown(source, "offers/x.md", made.left_out) == (
-        "See the *guide*, [data](../cases/x/data/index.md), [web](https://a.b/guide/x)."
-    )
-    html = '<a class="a" href="../notes/">Notes</a> <a href="../data/#t">Data</a> <a href="#x">here</a>'
-    gone = {"cases/x/notes/"}.__contains__
-    assert client.unlink_html(html, "cases/x/log/", gone) == 'Notes <a href="../data/#t">Data</a> <a href="#x">here</a>'
 
 
 # -- Redaction --------------------------------------------------------------------------------------------------------
@@ -202,6 +186,33 @@ def test_a_redacted_copy_is_sound_and_holds_no_word_of_it(tmp_path: Path) -> Non
             assert path.read_bytes() == (other / path.relative_to(copy)).read_bytes(), path
     kept = redacted(folder, ["logs"], tmp_path / "home")
     assert holding(kept, MARK) == ["marks.csv", "notes.md", "quality.jsonl", "quality_items.jsonl"]
+    assert holding(redacted(folder, ["texts"], tmp_path / "home"), MARK) == ["notes.md"]
+
+
+def test_there_is_one_way_to_take_texts_out(tmp_path: Path) -> None:
+    """The copy is one of `collect redact`: it says so, and a copy of it lacks what it lacks."""
+    folder = marked_bundle(tmp_path / "results")
+    copy = redacted(folder, client.KINDS, tmp_path / "home")
+    said = read_redacted(copy)
+    assert said is not None
+    assert said.source_manifest_sha256 == open_bundle(folder).info.manifest_sha256
+    own, _ = redacted_copy(folder, tmp_path / "own", Wish(texts=True, columns=("cells.ttft_ms_p99",)))
+    again = read_redacted(redacted(own, ["logs"], tmp_path / "home"))
+    assert again is not None
+    assert (again.texts, again.columns) == (True, ["cells.ttft_ms_p99"])
+
+
+def test_the_salt_is_nowhere_and_other_bytes_give_other_marks(tmp_path: Path) -> None:
+    folder = marked_bundle(tmp_path / "results")
+    before = sorted(Path(tempfile.gettempdir()).glob("quantcase-salt-*"))
+    first = redacted(folder, ["texts"], tmp_path / "home")
+    assert sorted(Path(tempfile.gettempdir()).glob("quantcase-salt-*")) == before
+    (folder / "notes.md").write_text("another word")
+    seal(folder)
+    second = redacted(folder, ["texts"], tmp_path / "home")
+    marks = [{r.output for r in open_bundle(copy).quality()} for copy in (first, second)]
+    assert len(marks[0]) == len(marks[1]) == 60
+    assert not marks[0] & marks[1]
 
 
 def test_what_is_equal_stays_equal_and_every_figure_stays(tmp_path: Path) -> None:
@@ -216,7 +227,7 @@ def test_what_is_equal_stays_equal_and_every_figure_stays(tmp_path: Path) -> Non
     assert after.points == before.points
     rows = case.answers["fp8", 1]
     assert rows["exact/1"].output == case.answers["awq", 1]["exact/1"].output != rows["exact/2"].output
-    assert rows["exact/1"].output == rows["exact/1"].parsed == case.quality_items["exact/1"].reference
+    assert rows["exact/1"].parsed == case.quality_items["exact/1"].reference
     assert [q.accuracy for q in qualities(case)] == [q.accuracy for q in before.quality]
 
 
@@ -225,6 +236,13 @@ def test_a_bundle_with_faults_is_not_redacted(tmp_path: Path) -> None:
     (folder / "notes.md").write_text("changed")
     with pytest.raises(QuantcaseError, match="cannot be redacted"):
         redacted(folder, client.KINDS, tmp_path / "home")
+    open_run = marked_bundle(tmp_path / "others")
+    bundle = open_bundle(open_run)
+    bundle.manifest.quantcase.status = "interrupted"
+    write(open_run, bundle.manifest)
+    with pytest.raises(QuantcaseError, match="its run is not finished") as e:
+        redacted(open_run, client.KINDS, tmp_path / "home")
+    assert "leave it out with `cases:`" in e.value.fix
 
 
 def test_no_generated_file_holds_what_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,13 +254,15 @@ def test_no_generated_file_holds_what_is_withheld(tmp_path: Path, monkeypatch: p
         data = output.data()
         raw = data.encode() if isinstance(data, str) else data
         assert MARK.encode() not in (gzip.decompress(raw) if output.uri.endswith(".gz") else raw), output.uri
+        assert "/samples/" not in output.uri
+        if output.uri.endswith("/quality/index.md"):
+            assert str(data).count("The texts were taken out: prompts, references and answers are not shown") == 1
+            assert "qc-samples" not in str(data)
 
 
 def test_the_built_site_of_a_client_holds_nothing_of_it_and_says_for_whom_it_is(tmp_path: Path) -> None:
     folder = marked_bundle(tmp_path / "results")
-    for name in ("docs", "overrides"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "mkdocs.yml").write_text((ROOT / "mkdocs.yml").read_text())
+    put_project(tmp_path)
     CliRunner().invoke(new_client, ["acme", "--project", str(tmp_path)], catch_exceptions=False)
     made = mkdocs("build", "--strict", "-f", "clients/acme/mkdocs.yml", cwd=tmp_path)
     assert made.returncode == 0, made.stderr

@@ -102,7 +102,7 @@ def test_the_menu_lists_the_newest_cases_and_the_list_has_all(tmp_path: Path, mo
     project(tmp_path)
     for i in range(3):
         make_bundle(tmp_path / "results", name=f"case-{i}", only=("bf16",), seed=i)
-    monkeypatch.setattr("quantcase.plugin._MOST_IN_MENU", 2)
+    monkeypatch.setattr("quantcase.menu.MOST", 2)
     build(load_config(str(tmp_path / "mkdocs.yml"), strict=True))
     page = (tmp_path / "public/cases/index.html").read_text()
     menu = page[page.index('<nav class="md-nav md-nav--primary') : page.index('<article class="md-content__inner')]

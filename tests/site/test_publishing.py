@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,9 @@ from quantcase import notebooks, social
 from quantcase.catalog import load
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle
+from tests.project import put_project
 from tests.site.test_mkdocs import mkdocs
 from tools.links import faults
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +24,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(site, bundle): the project's own site, built strictly for https://example.org/sub/."""
     work = tmp_path_factory.mktemp("published")
     folder = make_bundle(work / "results", weights="real")
-    for name in ("docs", "overrides"):
-        shutil.copytree(ROOT / name, work / name)
-    config = re.sub(
-        r"^site_url:.*$", "site_url: https://example.org/sub/", (ROOT / "mkdocs.yml").read_text(), flags=re.M
-    )
-    assert "https://example.org/sub/" in config
-    (work / "mkdocs.yml").write_text(config)
+    put_project(work, lambda c: re.sub(r"^site_url:.*$", "site_url: https://example.org/sub/", c, flags=re.M))
+    assert "https://example.org/sub/" in (work / "mkdocs.yml").read_text()
     made = mkdocs("build", "--strict", cwd=work)
     assert made.returncode == 0, made.stderr
     return work / "public", folder
@@ -118,3 +112,28 @@ def test_a_notebook_runs_once_and_again_when_something_changed(tmp_path: Path, m
         run()
     assert "\n" not in str(e.value)
     assert notebooks.executed(book, tmp_path / "results", [], tmp_path / "home") == book
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_kernel_leaves_nothing_where_the_build_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """Sockets beside a notebook once broke every later build: whatever the transport, none is left, here or there."""
+    from jupyter_client.manager import KernelManager
+
+    folder = make_bundle(tmp_path / "results", only=("bf16",))
+    docs, here = tmp_path / "docs", tmp_path / "here"
+    docs.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(KernelManager.transport, "default_value", transport)
+    code = "import pathlib; pathlib.Path('left.txt').touch()"
+    cell: dict[str, object] = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None}
+    cell |= {"outputs": [], "source": code}
+    (docs / "book.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    before = set(Path(tempfile.gettempdir()).glob("quantcase-notebook-*"))
+    ran = notebooks.executed(docs / "book.ipynb", tmp_path / "results", [folder.name], tmp_path / "home")
+    assert [p.name for p in docs.iterdir()] == ["book.ipynb"]
+    assert list(here.iterdir()) == []
+    assert [p.name for p in ran.parent.iterdir()] == ["book.ipynb"]
+    assert set(Path(tempfile.gettempdir()).glob("quantcase-notebook-*")) <= before

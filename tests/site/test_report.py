@@ -349,6 +349,37 @@ def test_the_command_writes_a_pdf_and_overwrites_only_when_told(
     assert [p.name for p in out.parent.iterdir()] == ["report.pdf"]
 
 
+def test_a_clients_site_gives_the_report_its_currency_signs_and_what_it_takes_out(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def printed(page: str) -> bytes:
+        seen.append(page)
+        return b"%PDF"
+
+    monkeypatch.setattr(command, "pdf", printed)
+    config = tmp_path / "mkdocs.yml"
+    config.write_text(
+        "INHERIT: ../../mkdocs.yml\nsite_url: !ENV [SITE_URL, '']\nplugins:\n  search: {}\n  quantcase:\n"
+        "    client: Acme\n    numbers: de\n    currency: {code: EUR, rate: 0.5, source: ECB, date: 2026-11-20}\n"
+        "    redact: true\n"
+    )
+    done = run(made.folder, "-o", tmp_path / "a.pdf", "--site", config)
+    assert done.exit_code == 0, done.output
+    (page,) = seen
+    assert page.count("Amounts in EUR at 0&#44;5 EUR for 1 USD") == 1 or page.count("Amounts in EUR at 0,5 EUR") == 1
+    assert "EUR / 1M output tokens" in page
+    assert "redacted&#46;json" in page  # among the files of the copy that it was made of
+    assert "Acme" in page
+    for wrong, says in (("plugins: [search]\n", "has no options under"), ("plugins: [", "cannot be read"),
+                        ("plugins: [quantcase: {numbers: it}]\n", "numbers")):  # fmt: skip
+        config.write_text(wrong)
+        refused = run(made.folder, "-o", tmp_path / "b.pdf", "--site", config).exception
+        assert isinstance(refused, QuantcaseError)
+        assert says in str(refused)
+
+
 def test_an_unsound_folder_gets_no_report(tmp_path: Path) -> None:
     out = tmp_path / "report.pdf"
     empty = tmp_path / "empty"

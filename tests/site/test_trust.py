@@ -77,6 +77,7 @@ def test_doubts_by_rule(tmp_path: Path) -> None:
     (foreign,) = [f for f in flags(found) if f.kind == "foreign"]
     assert "4,096 MiB" in foreign.words
     assert place > 0
+    (found,) = load(tmp_path).cases  # what was worked out of its samples is kept
     busy = found.telemetry
     busy["utilisation_pct"] = 99.0
     busy["throttle_reasons"] = "sw_thermal_slowdown"

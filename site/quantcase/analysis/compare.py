@@ -159,5 +159,4 @@ def _requests(case: Case, variant: str, workload: str, load: str) -> int:
 
 
 def _runs(case: Case, variant: str, workload: str, load: str) -> int:
-    cells = case.cells
-    return int(((cells["variant"] == variant) & (cells["workload"] == workload) & (cells["load"] == load)).sum())
+    return case.cell_counts.get((variant, workload, load), 0)

@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from collector.bundle.read import Load
 from quantcase.catalog import Case
@@ -104,16 +107,20 @@ def agreement(case: Case) -> Agreement:
     and states no latency), or with a request longer than the window.
     """
     key = ["variant", "start", "workload", "load", "repeat"]
-    requests = dict(iter(case.requests.groupby(key, sort=False)))
+    places = case.requests.groupby(key, sort=False).indices
+    columns = _columns(case.requests)
     found: list[Little] = []
     left_out = 0
     for cell in case.cells.to_dict("records"):
         load = Load.of(str(cell["load"]))
         if load is None or load.concurrency is None:
             continue
-        rows = requests.get(tuple(cell[k] for k in key))
+        rows = places.get(tuple(cell[k] for k in key))
         window = (float(cell["window_start_s"]), float(cell["window_end_s"]))
-        one = None if rows is None else little(rows, load.concurrency, window, float(cell["throughput_tok_s"]))
+        one = None
+        if rows is not None:
+            mine = {name: values[rows] for name, values in columns.items()}
+            one = _little(mine, load.concurrency, window, float(cell["throughput_tok_s"]))
         if one is None:
             left_out += 1
         else:
@@ -129,29 +136,41 @@ def little(rows: pd.DataFrame, concurrency: int, window: tuple[float, float], th
         window: the steady window, s.
         throughput_tok_s: as `cells.csv` has it, output tokens per second.
     """
-    length = window[1] - window[0]
-    told = rows[["ttft_ms", "e2e_ms", "output_tokens"]].notna().all(axis=None)
-    if not told or not (rows["status"] == "ok").all() or not length > 0 or not throughput_tok_s > 0:
+    return _little(_columns(rows), concurrency, window, throughput_tok_s)
+
+
+def _columns(rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """What the law needs of requests, as arrays: a table a repeat would take longer to make than the sums."""
+    numbers = {name: rows[name].to_numpy(float) for name in ("started_s", "e2e_ms", "ttft_ms", "output_tokens")}
+    names = {name: rows[name].to_numpy(object) for name in ("variant", "start", "workload", "load", "repeat")}
+    return {**numbers, **names, "ok": (rows["status"] == "ok").to_numpy(bool)}
+
+
+def _little(
+    rows: dict[str, NDArray[Any]], concurrency: int, window: tuple[float, float], throughput_tok_s: float
+) -> Little | None:
+    length, tokens = window[1] - window[0], rows["output_tokens"]
+    told = not any(np.isnan(rows[name]).any() for name in ("ttft_ms", "e2e_ms", "output_tokens"))
+    if not told or not rows["ok"].all() or not length > 0 or not throughput_tok_s > 0:
         return None
     begun, e2e, ttft = rows["started_s"], rows["e2e_ms"] / 1000, rows["ttft_ms"] / 1000
-    if e2e.max() >= length or not (rows["output_tokens"] > 0).all():
+    if e2e.max() >= length or not (tokens > 0).all():
         return None
     ended = begun + e2e
-    inside = (ended.clip(upper=window[1]) - begun.clip(lower=window[0])).clip(lower=0)
-    mean_e2e, mean_tokens = float(e2e.mean()), float(rows["output_tokens"].mean())
-    usual = mean_e2e * rows["output_tokens"] / mean_tokens  # what an answer of that length takes by the mean
+    inside = np.maximum(np.minimum(ended, window[1]) - np.maximum(begun, window[0]), 0)
+    mean_e2e, mean_tokens = float(e2e.mean()), float(tokens.mean())
+    usual = mean_e2e * tokens / mean_tokens  # what an answer of that length takes by the mean
     before = (begun < window[0]) & (ended > window[0])
     after = (begun <= window[1]) & (ended > window[1])
-    early = ((window[0] - begun) * (usual / e2e).clip(lower=1))[before]
-    late = ((e2e - usual).abs() + usual * ttft / e2e + usual / rows["output_tokens"])[after]
+    early = ((window[0] - begun) * np.maximum(usual / e2e, 1))[before]
+    late = (np.abs(e2e - usual) + usual * ttft / e2e + usual / tokens)[after]
     speed = throughput_tok_s / mean_tokens
-    first = rows.iloc[0]
     return Little(
-        variant=str(first["variant"]),
-        start=int(first["start"]),
-        workload=str(first["workload"]),
-        load=str(first["load"]),
-        repeat=int(first["repeat"]),
+        variant=str(rows["variant"][0]),
+        start=int(rows["start"][0]),
+        workload=str(rows["workload"][0]),
+        load=str(rows["load"][0]),
+        repeat=int(rows["repeat"][0]),
         asked=concurrency,
         in_flight=float(inside.sum()) / length,
         product=speed * mean_e2e,

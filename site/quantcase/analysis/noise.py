@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,6 @@ CV = 0.05  # throughput of the repeats of a cell
 CLOCK_SHARE = 0.05
 POWER_SHARE = 0.20
 FOREIGN_MIB = 500.0
-_BUSY_PCT = 50.0
 # Reasons that slow a card down although it has work. Idle clocks, clocks set on purpose and a power cap at full load
 # are how a card is meant to run.
 _SLOWING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
@@ -69,24 +69,16 @@ def _drift(case: Case) -> Iterator[Flag]:
 
 def busy_telemetry(case: Case) -> pd.DataFrame:
     """Samples taken while a cell ran and the card was busy, with the `variant` that it served."""
-    table = case.telemetry
-    if table.empty or case.cells.empty:
-        return table.assign(variant=pd.Series(dtype=str)).iloc[0:0]
-    parts = []
-    for row in case.cells[["variant", "window_start_s", "window_end_s"]].dropna().itertuples(index=False):
-        inside = table[(table["t_s"] >= row.window_start_s) & (table["t_s"] <= row.window_end_s)]
-        parts.append(inside.assign(variant=str(row.variant)))
-    busy = pd.concat(parts) if parts else table.iloc[0:0].assign(variant="")
-    return busy[busy["utilisation_pct"].fillna(100) >= _BUSY_PCT]
+    return case.busy_telemetry
 
 
 def _throttled(case: Case) -> Iterator[Flag]:
     busy = busy_telemetry(case)
     if busy.empty:
         return
-    reasons = busy["throttle_reasons"].fillna("")
+    counts = Counter(busy["throttle_reasons"].fillna("").tolist())
     for reason in _SLOWING:
-        share = float(reasons.str.split("|").map(lambda names, r=reason: r in names).mean())
+        share = sum(n for names, n in counts.items() if reason in names.split("|")) / len(busy)
         if share > 0:
             yield Flag(
                 "throttled", "GPU", f"the card slowed itself down ({reason}) in {share:.1%} of the samples under load"
@@ -108,7 +100,8 @@ def _power(case: Case) -> Iterator[Flag]:
     busy = busy_telemetry(case)
     if busy.empty:
         return
-    capped = busy.assign(capped=busy["throttle_reasons"].fillna("").str.split("|").map(lambda r: "sw_power_cap" in r))
+    reasons = busy["throttle_reasons"].fillna("").tolist()
+    capped = busy[["variant"]].assign(capped=["sw_power_cap" in names.split("|") for names in reasons])
     shares = capped.groupby("variant")["capped"].mean()
     if len(shares) >= 2 and shares.max() - shares.min() > POWER_SHARE:
         low, high = shares.idxmin(), shares.idxmax()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from collector.bundle.metrics import percentile
 from collector.bundle.read import Load
@@ -18,6 +21,7 @@ from quantcase.catalog import Case
 __all__ = ["LEAST", "METRICS", "THROUGHPUT", "Key", "Point", "cell_estimates", "frame", "pick", "points"]
 
 THROUGHPUT = "throughput_tok_s"
+Array = NDArray[np.float64]
 # metric -> (column of requests.csv, percentile)
 METRICS: dict[str, tuple[str, float]] = {
     "ttft_ms_p50": ("ttft_ms", 50),
@@ -58,6 +62,9 @@ class Point:
     starts: int = 1  # server starts behind it
 
 
+# Columns of requests that estimates are made of.
+_NUMBERS = ("start", "repeat", "due_s", *dict.fromkeys(c for c, _ in (*METRICS.values(), *_DUE.values())))
+_FIELDS = attrgetter(*(f.name for f in fields(Point)))
 Key = tuple[str, str, str]  # workload, load, metric
 
 
@@ -65,16 +72,19 @@ def cell_estimates(case: Case) -> dict[Key, dict[str, Estimate]]:
     """(workload, load, metric) -> variant -> estimate, for throughput and every percentile."""
     found: dict[Key, dict[str, Estimate]] = {}
     ok = _with_due(case.requests[case.requests["status"] == "ok"])
-    groups = dict(iter(ok.groupby(["variant", "workload", "load"], sort=False)))
+    groups = ok.groupby(["variant", "workload", "load"], sort=False).indices
+    columns = {name: ok[name].to_numpy(float) for name in _NUMBERS}
+    speeds = _speeds(case)
     for workload, at in case.points_of_load():
-        cells = case.cells[(case.cells["workload"] == workload.name) & (case.cells["load"] == at.name)]
         by_metric: dict[str, dict[str, Runs]] = {}
         for variant in case.measured_variants():
-            mine = cells[cells["variant"] == variant]
-            by_metric.setdefault(THROUGHPUT, {}).update(_speeds(variant, mine))
-            rows = groups.get((variant, workload.name, at.name))
-            if rows is not None:
-                for metric, runs in _percentiles(rows, f"{variant}/{workload.name}/{at.name}").items():
+            of = (variant, workload.name, at.name)
+            arms = by_metric.setdefault(THROUGHPUT, {})
+            if of in speeds:
+                arms[variant] = speeds[of]
+            if of in groups:
+                mine = {name: values[groups[of]] for name, values in columns.items()}
+                for metric, runs in _percentiles(mine, "/".join(of)).items():
                     by_metric.setdefault(metric, {})[variant] = runs
         for metric, arms in by_metric.items():
             if arms:
@@ -82,12 +92,15 @@ def cell_estimates(case: Case) -> dict[Key, dict[str, Estimate]]:
     return found
 
 
-def _speeds(variant: str, cells: pd.DataFrame) -> dict[str, Runs]:
-    by_start: dict[int, list[float]] = {}
-    for start, value in cells[["start", THROUGHPUT]].dropna().to_numpy().tolist():
-        by_start.setdefault(int(start), []).append(float(value))
-    flat = [v for values in by_start.values() for v in values]
-    return {variant: Runs(math.fsum(flat) / len(flat), by_start)} if flat else {}
+def _speeds(case: Case) -> dict[tuple[str, str, str], Runs]:
+    """(variant, workload, load) -> throughput, where any repeat has one."""
+    columns = (case.cells[c].tolist() for c in ("variant", "workload", "load", "start", THROUGHPUT))
+    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    for variant, workload, load, start, value in zip(*columns, strict=True):
+        if value == value:
+            found.setdefault((variant, workload, load), {}).setdefault(int(start), []).append(float(value))
+    flat = {of: [v for values in by_start.values() for v in values] for of, by_start in found.items()}
+    return {of: Runs(math.fsum(flat[of]) / len(flat[of]), by_start) for of, by_start in found.items()}
 
 
 def _with_due(ok: pd.DataFrame) -> pd.DataFrame:
@@ -96,13 +109,15 @@ def _with_due(ok: pd.DataFrame) -> pd.DataFrame:
     return ok.assign(ttft_due_ms=ok["ttft_ms"] + wait_ms, e2e_due_ms=ok["e2e_ms"] + wait_ms)
 
 
-def _percentiles(rows: pd.DataFrame, key: str) -> dict[str, Runs]:
+def _percentiles(rows: dict[str, Array], key: str) -> dict[str, Runs]:
     """Every percentile of one variant at one load point, with each repeat's own and what the requests alone explain."""
     found: dict[str, Runs] = {}
-    wanted = {**METRICS, **_DUE} if rows["due_s"].notna().any() else METRICS
-    repeats = [(int(run["start"].iloc[0]), run) for _, run in rows.groupby(["start", "repeat"])]
+    wanted = METRICS if np.isnan(rows["due_s"]).all() else {**METRICS, **_DUE}
+    start, repeat = rows["start"], rows["repeat"]
+    pairs = sorted(set(zip(start.tolist(), repeat.tolist(), strict=True)))
+    repeats = [(int(s), np.flatnonzero((start == s) & (repeat == r))) for s, r in pairs]
     for column in dict.fromkeys(c for c, _ in wanted.values()):
-        runs = [(start, [float(v) for v in run[column].dropna()]) for start, run in repeats]
+        runs = [(s, [v for v in rows[column][at].tolist() if v == v]) for s, at in repeats]
         flat = [v for _, values in runs for v in values]
         metrics = [(m, p) for m, (c, p) in wanted.items() if c == column]
         noise = bootstrap_variance([values for _, values in runs], [p for _, p in metrics], f"{key}/{column}")
@@ -111,9 +126,9 @@ def _percentiles(rows: pd.DataFrame, key: str) -> dict[str, Runs]:
             if value is None:
                 continue
             by_start: dict[int, list[float]] = {}
-            for start, values in runs:
+            for s, values in runs:
                 if (own := percentile(values, p)) is not None:
-                    by_start.setdefault(start, []).append(own)
+                    by_start.setdefault(s, []).append(own)
             found[metric] = Runs(value, by_start, variance)
     return found
 
@@ -129,11 +144,12 @@ def points(
     """
     found: list[Point] = []
     all_estimates = cell_estimates(case) if known is None else known
+    behind_cells = _behind(case)
     for variant in case.measured_variants():
         for workload, at in case.points_of_load():
-            cells = _at(case.cells, variant, workload.name, at.name)
-            rows = _at(case.requests, variant, workload.name, at.name)
-            n, starts = int((rows["status"] == "ok").sum()), int(cells["start"].nunique())
+            of = (variant, workload.name, at.name)
+            cells, spoken, starts = behind_cells.get(of, (0, 0, 0))
+            n = case.ok_counts.get(of, 0)
 
             def point(
                 metric: str, bounds: tuple[float, float, float], runs: int, unit: str, source: str, shown: bool = True,
@@ -145,21 +161,29 @@ def points(
             speed = all_estimates.get((workload.name, at.name, THROUGHPUT), {}).get(variant)
             if speed is not None:
                 low, high = span(speed)
-                runs = int(cells[THROUGHPUT].notna().sum())
-                found.append(point(THROUGHPUT, (speed.value, low, high), runs, "tok/s", "cells.csv"))
+                found.append(point(THROUGHPUT, (speed.value, low, high), spoken, "tok/s", "cells.csv"))
                 if usd_per_hour is not None:
                     usd = [usd_per_million(usd_per_hour, v) if v > 0 else math.nan for v in (speed.value, high, low)]
                     unit, cost = "USD/1M output tokens", (usd[0], usd[1], usd[2])
-                    found.append(point("usd_per_1m_output_tokens", cost, runs, unit, "cells.csv"))
+                    found.append(point("usd_per_1m_output_tokens", cost, spoken, unit, "cells.csv"))
             for metric, (_, p) in {**METRICS, **_DUE}.items():
                 estimate = all_estimates.get((workload.name, at.name, metric), {}).get(variant)
                 if estimate is not None:
                     low, high = span(estimate)
-                    if len(cells) == 1:  # one repeat: what its requests say of it, if they were independent
-                        low, high = percentile_interval(_values(rows, metric), p)
+                    if cells == 1:  # one repeat: what its requests say of it, if they were independent
+                        low, high = percentile_interval(_values(_at(case.requests, *of), metric), p)
                     bounds = (estimate.value, low, high)
-                    found.append(point(metric, bounds, len(cells), "ms", "requests.csv.gz", n >= LEAST[p]))
+                    found.append(point(metric, bounds, cells, "ms", "requests.csv.gz", n >= LEAST[p]))
     return found
+
+
+def _behind(case: Case) -> dict[tuple[str, str, str], tuple[int, int, int]]:
+    """(variant, workload, load) -> repeats, those of them with a throughput, server starts."""
+    columns = (case.cells[c].tolist() for c in ("variant", "workload", "load", "start", THROUGHPUT))
+    found: dict[tuple[str, str, str], list[tuple[int, float]]] = {}
+    for variant, workload, load, start, value in zip(*columns, strict=True):
+        found.setdefault((variant, workload, load), []).append((start, value))
+    return {of: (len(r), sum(v == v for _, v in r), len({s for s, _ in r})) for of, r in found.items()}
 
 
 def _values(rows: pd.DataFrame, metric: str) -> list[float]:
@@ -171,7 +195,8 @@ def _values(rows: pd.DataFrame, metric: str) -> list[float]:
 def frame(found: Sequence[Point]) -> pd.DataFrame:
     """The points that are shown as a table with a column per field, and `at`: the load in words."""
     shown = [p for p in found if p.shown]
-    table = pd.DataFrame([astuple(p) for p in shown], columns=[f.name for f in fields(Point)])
+    names = [f.name for f in fields(Point)]
+    table = pd.DataFrame([_FIELDS(p) for p in shown], columns=names)
     words = {name: load.words if (load := Load.of(name)) else name for name in set(table["load"])}
     return table.assign(at=table["load"].map(words))
 

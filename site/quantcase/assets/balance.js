@@ -23,10 +23,14 @@
   function decimals(value, digits) {
     return Math.max(0, digits - 1 - Number(value.toExponential(digits - 1).split("e")[1]));
   }
+  /* The signs of numbers on this page, as quantcase/signs.py has them. */
+  const SIGNS = /** @type {Record<string, [string, string]>} */ ({ de: [",", "."], fr: [",", "\u202f"] });
+  const [POINT, GROUP] = SIGNS[document.documentElement.dataset.numbers || "en"] || [".", ","];
+  const inSigns = (/** @type {string} */ figure) => figure.replace(/[.,]/g, (c) => (c === "." ? POINT : GROUP));
   /** @param {number} value @param {number} places */
   function fixed(value, places) {
     const [whole, rest] = value.toFixed(places).split(".");
-    return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? "." + rest : "");
+    return inSigns(whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? "." + rest : ""));
   }
   /** @param {number} value @param {number} digits */
   function number(value, digits = 3) {
@@ -34,7 +38,7 @@
     const places = decimals(value, digits);
     if (places <= MOST_PLACES) return fixed(value, places);
     const [mantissa, power] = value.toExponential(digits - 1).split("e");
-    return mantissa + " × 10" + power.replace("-", "⁻").replace("+", "").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(d)]);
+    return inSigns(mantissa) + " × 10" + power.replace("-", "⁻").replace("+", "").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(d)]);
   }
   /** A value with its interval. @param {Score} s @returns {(string | HTMLElement)[]} */
   function span(s) {
@@ -156,13 +160,13 @@
       }
       const weights = normal(values), found = scores(data, weights), first = found[0];
       sliders.forEach((s, k) => {
-        s.shown.textContent = weights[k].toFixed(2);
-        s.input.setAttribute("aria-valuetext", weights[k].toFixed(2) + " of 1");
+        s.shown.textContent = fixed(weights[k], 2);
+        s.input.setAttribute("aria-valuetext", fixed(weights[k], 2) + " of 1");
       });
       put("first", data.rows[first.at].name + ", S = ", ...span(first));
       put("tie", tie(data, found));
       put("sure", sure(data, weights, first.at));
-      put("weights", data.parts.map((p, k) => p.name + " " + weights[k].toFixed(2)).join(", "));
+      put("weights", data.parts.map((p, k) => p.name + " " + fixed(weights[k], 2)).join(", "));
       for (const s of found) lines[s.at].cells[1].replaceChildren(...span(s));
       body?.append(...found.map((s) => lines[s.at]));
       table?.querySelectorAll("[aria-sort]").forEach((head) => head.removeAttribute("aria-sort"));

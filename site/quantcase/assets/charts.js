@@ -26,6 +26,9 @@
     "triangle-up": "M9 0l5.5 10h-11z", "triangle-down": "M9 10l5.5-10h-11z", "triangle-right": "M14 5l-10 5.5v-11z",
     "triangle-left": "M4 5l10 5.5v-11z", cross: "M7.2 0h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
   };
+  /** Decimals and thousands where the page's are not English, as quantcase/signs.py has them. */
+  const SIGNS = /** @type {Record<string, [string, string]>} */ ({ de: [",", "."], fr: [",", "\u202f"] })[
+    document.documentElement.dataset.numbers || "en"];
   /** @type {Promise<Vega> | null} */
   let vega = null;
 
@@ -138,6 +141,7 @@
         actions: false, ast: true, defaultStyle: false, mode: "vega-lite", renderer: "svg", tooltip: point,
         config: themed(from.config, getComputedStyle(live).fontFamily, live.clientWidth),
         loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
+        ...(SIGNS ? { formatLocale: { decimal: SIGNS[0], thousands: SIGNS[1], grouping: [3], currency: ["$", ""] } } : {}),
       };
       const made = (await from.embed(live, spec, options)).view;
       if (hidden.size) await made.signal("hidden", Array.from(hidden)).runAsync();

@@ -26,11 +26,19 @@
   }
   const bdi = (/** @type {string} */ words) => make("bdi", "", words);
   // Figures as the pages write them: quantcase/text.py, number() and span().
+  /* The signs of numbers on this page, as quantcase/signs.py has them. */
+  const SIGNS = /** @type {Record<string, [string, string]>} */ ({ de: [",", "."], fr: [",", "\u202f"] });
+  const [POINT, GROUP] = SIGNS[document.documentElement.dataset.numbers || "en"] || [".", ","];
+  const inSigns = (/** @type {string} */ figure) => figure.replace(/[.,]/g, (c) => (c === "." ? POINT : GROUP));
+  const FIGURE = new RegExp("(?<![\\p{L}\\p{N}_&#.,/])(?<![\\p{L}\\p{N}_]-)(?:\\d{1,3}(?:,\\d{3})+|\\d+)(?:\\.\\d+)?"
+    + "(?![\\p{L}\\p{N}_/-]|[.,]\\d)", "gu");
+  /** Words of ours with their figures in these signs. @param {string} words */
+  const localized = (words) => words.replace(FIGURE, inSigns);
   /** @param {number} value @param {number} digits */
   const placesOf = (value, digits) => Math.max(0, digits - 1 - Number(value.toExponential(digits - 1).split("e")[1]));
   /** @param {number} value @param {number} places */
-  const fixed = (value, places) => value.toLocaleString("en-US", { minimumFractionDigits: places,
-    maximumFractionDigits: places }).replace(/^-(?=[0.,]*$)/, "").replace("-", "−");
+  const fixed = (value, places) => inSigns(value.toLocaleString("en-US", { minimumFractionDigits: places,
+    maximumFractionDigits: places }).replace(/^-(?=[0.,]*$)/, "").replace("-", "−"));
   /** @param {number} value @param {number} digits */
   const number = (value, digits) => (value === 0 ? "0" : fixed(value, Math.min(6, placesOf(value, digits))));
   /** The figure, and its interval where there is one. @param {number} value @param {number} low @param {number} high @param {number} digits */
@@ -43,17 +51,20 @@
     return [fixed(value, places), `(${fixed(low, places)}–${fixed(high, places)})`];
   }
   /** @param {number} x @param {string} unit */
-  const signed = (x, unit) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(1)}${unit}`;
+  const signed = (x, unit) => `${x < 0 ? "−" : "+"}${inSigns(Math.abs(x).toFixed(1))}${unit}`;
   /** @param {string} metric */
   const digits = (metric) => (metric.endsWith("_tokens") || metric.endsWith("_mib") ? 1 : metric === "throughput_tok_s" ? 4 : 3);
 
   /** @param {string} load */
-  const atLoad = (load) => load.replace(/^c(\d+)$/, "concurrency $1").replace(/^r([\d.e+-]+)$/, "$1 requests/s");
-  /** One side's figure. @param {any} line @param {"a" | "b"} side @param {number} least */
-  function value(line, side, least) {
+  const atLoad = (load) => load.replace(/^c(\d+)$/, "concurrency $1").replace(/^r([\d.e+-]+)$/, (_, rate) => `${inSigns(rate)} requests/s`);
+  /** A cost is published in dollars and shown in the site's currency. @param {string} metric @param {number} rate */
+  const rateOf = (metric, rate) => (metric.startsWith("usd") ? rate : 1);
+  /** One side's figure. @param {any} line @param {"a" | "b"} side @param {number} least @param {number} rate */
+  function value(line, side, least, rate) {
     const got = line[side];
     if (!got) return make("td", "num", "–");
-    const [at, low, high, n] = got, share = line.metric === "accuracy";
+    const [at, low, high] = got.slice(0, 3).map((/** @type {number} */ x) => x * rateOf(line.metric, rate));
+    const n = got[3], share = line.metric === "accuracy";
     if (least && n < least) return make("td", "num", make("span", "qc-few", `n = ${n}, too few`));
     const [words, bounds] = share ? spanned(100 * at, 100 * low, 100 * high, 3) : spanned(at, low, high, digits(line.metric));
     const cell = make("td", "num", share ? `${words} %` : words);
@@ -119,7 +130,7 @@
   /** @param {any[]} found */
   function warning(found) {
     const bad = found.filter((d) => d.state === "bad"), look = found.filter((d) => d.state === "look");
-    const names = (/** @type {any[]} */ list) => list.map((d) => `${d.variable} (${d.words})`).join("; ");
+    const names = (/** @type {any[]} */ list) => list.map((d) => `${d.variable} (${localized(d.words)})`).join("; ");
     const banner = make("div", "qc-banner");
     banner.setAttribute("role", "note");
     banner.dataset.kind = bad.length ? "interrupted" : "fixed";
@@ -128,8 +139,8 @@
     if (look.length) banner.append(make("span", "", " Look also at: ", bdi(names(look)), "."));
     return banner;
   }
-  /** @param {Index} index @param {any} a @param {any} b */
-  function result(index, a, b) {
+  /** @param {Index} index @param {any} a @param {any} b @param {string} currency @param {number} rate its units in 1 USD */
+  function result(index, a, b, currency, rate) {
     const found = between().differences(index, a, b), lines = between().compared(index, a, b);
     const parts = [grade(a, "A"), grade(b, "B"), warning(found)];
     if (a.case.case === b.case.case) parts.push(make("p", "", "Both are of one case. Its own page reads all variants at once, which asks more of a difference before it gets a word."));
@@ -144,20 +155,21 @@
       parts.push(make("h3", "", bdi(a.case.workloads[workload]?.title ?? workload)));
       parts.push(table(`cells-${workload}`, ["Load", ...heads], mine.map((/** @type {any} */ x) => {
         const metric = metrics.get(x.metric), least = metric.least;
-        return [atLoad(x.load), metric.title, value(x, "a", least), value(x, "b", least), change(x)];
+        const words = currency === "USD" ? metric.title : metric.title.replace("USD", currency).replace("$", currency);
+        return [atLoad(x.load), words, value(x, "a", least, rate), value(x, "b", least, rate), change(x)];
       }), "n: repeats for throughput and cost, requests for percentiles. Intervals 95 %."));
     }
     if (!cells.length) parts.push(make("p", "qc-none", "These two have no workload and load point in common: there is no speed or cost to compare."));
     const once = lines.filter((/** @type {any} */ x) => !x.workload);
     const title = (/** @type {string} */ key) => (key === "accuracy" ? "Accuracy (share of answers right)" : index.singles[key][0]);
     parts.push(make("h3", "", "Memory, start-up, quality"));
-    if (once.length) parts.push(table("once", heads, once.map((/** @type {any} */ x) => [title(x.metric), value(x, "a", 0), value(x, "b", 0), change(x)]),
+    if (once.length) parts.push(table("once", heads, once.map((/** @type {any} */ x) => [title(x.metric), value(x, "a", 0, 1), value(x, "b", 0, 1), change(x)]),
       "n: server starts, the first of which counts; for accuracy questions, taken as independent. Where both are of one case its quality page pairs them question by question, which is sharper."));
     else parts.push(make("p", "qc-none", "Neither side has figures of memory, start-up or quality."));
     parts.push(make("h3", "", "Fixed variables"), table("fixed", ["Variable", "State", "Seen"], found.map((/** @type {any} */ d) => {
       const state = make("span", "qc-check", STATES[/** @type {keyof typeof STATES} */ (d.state)]);
       state.dataset.state = d.state;
-      return [d.variable, state, bdi(d.words)];
+      return [d.variable, state, bdi(localized(d.words))];
     })));
     return parts;
   }
@@ -193,6 +205,7 @@
     /** @type {Index | null} */
     let index = null;
     let turn = 0;
+    const currency = box.dataset.currency || "USD", rate = Number(box.dataset.rate || 1);
     const pickers = ["A", "B"].map((letter) => {
       const made = [make("select", ""), make("select", "")].map((s) => /** @type {HTMLSelectElement} */ (s));
       const group = make("fieldset", "", make("legend", "", letter === "A" ? "A, the reference" : "B, held against A"));
@@ -237,7 +250,7 @@
         const [a, b] = docs.map((c, i) => ({ case: c, name: chosen[i][1], variant: c.variants[chosen[i][1]] }));
         if (chosen[0].join("/") === chosen[1].join("/")) {
           out.replaceChildren(make("p", "qc-none", "A and B are the same variant: choose another."));
-        } else out.replaceChildren(...result(index, a, b));
+        } else out.replaceChildren(...result(index, a, b, currency, rate));
         status.textContent = `A: ${a.name} of ${a.case.case}. B: ${b.name} of ${b.case.case}.`;
       } catch (error) {
         if (mine === turn) {

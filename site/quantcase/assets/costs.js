@@ -2,7 +2,8 @@
 /* Costs with the reader's own figures. The formulas are those of analysis/cost.py and analysis/cost_table.py, once;
  * tests/browser/test_play.py runs both over a grid. The page reads well without this script. */
 
-import { asked, choice, embedded, fixed, group, keep, make, number, numberField, spanWords } from "./play.js";
+import { asked, choice, embedded, fixed, group, keep, localized, make, number, numberField, percent, signed,
+  spanWords } from "./play.js";
 
 /**
  * @typedef {import("./play.js").Span} Span
@@ -186,11 +187,11 @@ function span(value) {
   const [figure, interval] = spanWords(value);
   return interval ? [figure + " ", make("small", "", interval)] : [figure];
 }
-const percent = (/** @type {number|null} */ x) => fixed(100 * (x === null ? NaN : x), 1) + "%";
-/** @param {Span|null} share @param {string} words @returns {(Node|string)[]} */
-export function savingCell(share, words) {
-  if (!share) return [make("span", "qc-why", words)];
-  return [percent(share[0]) + " ", make("small", "", "(" + percent(share[1]) + " to " + percent(share[2]) + ")")];
+const share = (/** @type {number|null} */ x) => percent(x === null ? NaN : x);
+/** @param {Span|null} saving @param {string} words @returns {(Node|string)[]} */
+export function savingCell(saving, words) {
+  if (!saving) return [make("span", "qc-why", words)];
+  return [share(saving[0]) + " ", make("small", "", "(" + share(saving[1]) + " to " + share(saving[2]) + ")")];
 }
 /** Three digits: a count that follows from an estimate.
  * @param {Span|null} value */
@@ -255,7 +256,7 @@ export function summary(cases, inputs, currency) {
 function show(cases, inputs) {
   const found = cases.flatMap((c) => rows(c, inputs).map((row) => ({ c, row })));
   fill("costs", found.map(({ c, row }) => [
-    [linked(c)], [row.workload + (row.load && ", " + row.load)], [row.variant],
+    [linked(c)], [row.workload + (row.load && ", " + localized(row.load))], [row.variant],
     ...(row.missing ? [[row.missing], ["–"], ["–"], ["–"], ["–"], ["–"]] : [
       span(row.per_1m_tokens), savingCell(row.saving, row.words), [number(row.per_1k_requests)],
       [number(row.per_1m_requests)], row.ttft ? span(row.ttft) : [few()], row.e2e ? span(row.e2e) : [few()]]),
@@ -270,14 +271,15 @@ function show(cases, inputs) {
     [badge(c)]]), [false, false, true, false, true, true, true, true, false]);
 }
 
-/** @param {HTMLElement} box @param {CostCase[]} cases */
-function calculator(box, cases) {
+/** @param {HTMLElement} box @param {CostCase[]} cases @param {string} currency @param {number} rate its units in 1 USD */
+function calculator(box, cases, currency, rate) {
   const names = [...new Set(cases.flatMap((c) => c.lanes.map((lane) => lane.name)))];
   /** @type {Record<string, string|number>} */
-  const usual = { use: 100, gpus: 1, cur: "USD", rate: 1, limit: "none", ms: 1000 };
+  const usual = { use: 100, gpus: 1, cur: currency, rate, limit: "none", ms: 1000 };
   for (const name of names) usual["mix." + name] = 1;
   for (const c of cases) usual["price." + c.id] = c.price === null ? "" : c.price;
   const state = { ...usual }, status = make("p", "qc-play-says");
+  const stated = document.querySelector(".qc-rate")?.textContent || ""; // the page's own rate, its source and date
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
 
@@ -307,6 +309,11 @@ function calculator(box, cases) {
   function draw() {
     show(cases, inputs());
     document.querySelectorAll(".qc-cur").forEach((node) => { node.textContent = String(state.cur); });
+    const own = state.cur === usual.cur && state.rate === usual.rate, note = document.querySelector(".qc-rate");
+    if (note) {
+      note.textContent = own ? stated : "Amounts in " + state.cur + " at " + signed(String(state.rate)) + " " + state.cur
+        + " for 1 USD, your own rate. The prices of a GPU by the hour are in USD.";
+    }
     say();
   }
   function changed() { keep(state, usual); draw(); }
@@ -325,7 +332,7 @@ function calculator(box, cases) {
     ms.input.disabled = state.limit === "none";
     const label = /** @type {HTMLInputElement} */ (make("input", ""));
     Object.assign(label, { type: "text", maxLength: 8, value: String(state.cur) });
-    label.addEventListener("input", () => set("cur")(label.value.trim() || "USD"));
+    label.addEventListener("input", () => set("cur")(label.value.trim() || currency));
     const back = Object.assign(make("button", "", "Back to the page's own figures"), { type: "button" });
     back.addEventListener("click", () => {
       Object.assign(state, usual);
@@ -354,7 +361,7 @@ function start() {
   if (!data || !data.cases.length) return;
   box.dataset.qcReady = "1";
   box.hidden = false;
-  calculator(box, data.cases);
+  calculator(box, data.cases, data.currency || "USD", data.rate || 1);
 }
 if (typeof document !== "undefined") {
   start();

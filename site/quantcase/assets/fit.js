@@ -1,7 +1,7 @@
 // @ts-check
 /* Will it fit? With the reader's own model and load. The formulas are those of analysis/fit.py, once;
  * tests/browser/test_play.py runs both over a grid. The page reads well without this script. */
-import { asked, choice, embedded, fixed, group, keep, make, number, numberField } from "./play.js";
+import { asked, choice, embedded, fieldWords, group, grouped, keep, make, number, numberField } from "./play.js";
 
 /**
  * @typedef {{key: string, title: string, parameters: number, sixteen: number, hidden: number, intermediate: number,
@@ -49,12 +49,8 @@ export function fit(shape, stored, ask, memory, rest, block) {
 
 /* Words, as pages/fit.py writes them. */
 const SIGNS = /** @type {Record<string, string>} */ ({ fits: "✓", "does not fit": "✗", "depends on overhead": "?" });
-const whole = (/** @type {number} */ n) => number(Math.round(n), 99).replace(/\.\d+$/, "");
-const gib = (/** @type {number} */ x) => {
-  const [whole, rest] = fixed(Math.abs(x), 1).split(".");
-  const shown = whole.replace(/\B(?=(\d{3})+$)/g, ",") + "." + rest;
-  return (x < 0 && shown !== "0.0" ? "−" : "") + shown;
-};
+const whole = (/** @type {number} */ n) => grouped(Math.round(n), 0);
+const gib = (/** @type {number} */ x) => grouped(x, 1);
 const between = (/** @type {string} */ a, /** @type {string} */ b) => (a === b ? a : a + " to " + b);
 const billions = (/** @type {number} */ n) => number(n / 1e9, 4);
 /** @param {Shape} shape @param {Format} stored @param {Ask} ask @param {Overhead} rest @param {Gpu} gpu
@@ -203,7 +199,7 @@ function calculator(box, data) {
     const stored = choice("Format", data.formats.map((f) => [f.key, f.title]), String(state.format), (v) => {
       state.bits = "";
       set("format")(v);
-      bits.input.value = String(format().bits);
+      bits.input.value = fieldWords(format().bits);
       bits.input.removeAttribute("aria-invalid");
     });
     const kv = choice("KV cache", [["2", "16 bits"], ["1", "8 bits"]], String(state.kv), (v) => set("kv")(Number(v)));

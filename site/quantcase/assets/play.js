@@ -4,6 +4,29 @@
 /** Value, low, high; null where an end cannot be had.
  * @typedef {[number, number|null, number|null]} Span */
 
+/* The signs of numbers, as quantcase/signs.py has them: [decimals, thousands]. The page says which are its own. */
+const SIGNS = /** @type {Record<string, [string, string]>} */ ({ en: [".", ","], de: [",", "."], fr: [",", "\u202f"] });
+const language = () => (typeof document === "undefined" ? "en" : document.documentElement.dataset.numbers || "en");
+/** A formatted English figure with the page's signs.
+ * @param {string} figure */
+export function signed(figure) {
+  const [point, group] = SIGNS[language()] || SIGNS.en;
+  return point === "." ? figure : figure.replace(/[.,]/g, (c) => (c === "." ? point : group));
+}
+const FIGURE = new RegExp("(?<![\\p{L}\\p{N}_&#.,/])(?<![\\p{L}\\p{N}_]-)(?:\\d{1,3}(?:,\\d{3})+|\\d+)(?:\\.\\d+)?"
+  + "(?![\\p{L}\\p{N}_/-]|[.,]\\d)", "gu");
+/** A sentence of ours with its figures in the page's signs.
+ * @param {string} words */
+export const localized = (words) => words.replace(FIGURE, signed);
+/** What was typed, in the page's signs; NaN where it is no number in them: 3.59 is none on a German page.
+ * @param {string} typed */
+export function typedNumber(typed) {
+  const [point, group] = SIGNS[language()] || SIGNS.en, plain = typed.trim().replace(/[\s\u00a0\u202f]/g, "\u202f");
+  const form = new RegExp("^[+-]?(?:\\d{1,3}(?:\\" + group + "\\d{3})+|\\d+)?(?:\\" + point + "\\d+)?$");
+  if (!/\d/.test(plain) || !form.test(plain)) return NaN;
+  return Number(plain.replaceAll(group, "").replace(point, "."));
+}
+
 /* Figures as text.number and text.span write them. */
 
 /** Fixed decimals as Python rounds them: exact ties go to the even digit.
@@ -19,11 +42,14 @@ const MOST_PLACES = 6;
  * @param {number} value @param {number} digits */
 const placesOf = (value, digits) => Math.max(0, digits - 1 - Number(value.toExponential(digits - 1).split("e")[1]));
 /** @param {number} value @param {number} places */
-function grouped(value, places) {
+export function grouped(value, places) {
   const [whole, rest] = fixed(Math.abs(value), places).split(".");
   const shown = whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? "." + rest : "");
-  return (value < 0 && /[1-9]/.test(shown) ? "−" : "") + shown;
+  return signed((value < 0 && /[1-9]/.test(shown) ? "−" : "") + shown);
 }
+/** A share as text.percent writes it.
+ * @param {number} share @param {number} [places] */
+export const percent = (share, places = 1) => grouped(100 * share, places) + "%";
 /** @param {number|null} value @param {number} [digits] */
 export function number(value, digits = 3) {
   if (value === null || Number.isNaN(value)) return "–";
@@ -33,7 +59,7 @@ export function number(value, digits = 3) {
   if (places <= Math.max(MOST_PLACES, digits)) return grouped(value, Math.min(places, MOST_PLACES));
   const [mantissa, power] = value.toExponential(digits - 1).split("e");
   const raised = Array.from(String(Number(power)), (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)])).join("");
-  return (mantissa + " × 10" + raised).replace("-", "−");
+  return signed((mantissa + " × 10" + raised).replace("-", "−"));
 }
 /** A figure and its interval: all with as many decimals as the interval carries.
  * @param {Span|null} value @returns {[string, string]} */
@@ -54,18 +80,24 @@ export function make(tag, name, ...inside) {
 }
 /* Controls: built here, so that no dead form stands on a page without scripts. */
 
+/** A number as it stands in a field: all its digits, no thousands.
+ * @param {number} value */
+export const fieldWords = (value) => signed(String(value));
 /** A number field; `act` gets what was typed when it is a number above `least` (and at most `most`), else the field
  * says that it is not.
  * @param {string} words @param {number|null} value @param {(x: number) => void} act
  * @param {{least?: number, most?: number, zero?: boolean, whole?: boolean}} [rule] */
 export function numberField(words, value, act, { least = 0, most = Infinity, zero = false, whole = false } = {}) {
   const input = /** @type {HTMLInputElement} */ (make("input", ""));
-  Object.assign(input, { type: "number", step: "any", inputMode: "decimal" });
-  input.value = value === null ? "" : String(value);
-  input.min = String(least);
-  if (most < Infinity) input.max = String(most);
+  const english = language() === "en"; // a number field writes in the browser's language, whatever the page's is
+  if (english) {
+    Object.assign(input, { type: "number", step: "any", min: String(least) });
+    if (most < Infinity) input.max = String(most);
+  } else input.type = "text";
+  input.inputMode = "decimal";
+  input.value = value === null ? "" : fieldWords(value);
   input.addEventListener("input", () => {
-    const typed = input.value.trim() === "" ? NaN : Number(input.value);
+    const typed = input.value.trim() === "" ? NaN : english ? Number(input.value) : typedNumber(input.value);
     const right = (typed > least || (zero && typed === least)) && typed <= most && (!whole || Number.isInteger(typed));
     if (right) input.removeAttribute("aria-invalid");
     else input.setAttribute("aria-invalid", "true");

@@ -19,7 +19,26 @@
     if (closed) target.scrollIntoView();
   }
 
+  /** What Material writes into the page later gets what it lacks: a name for each code block's tools and for each part
+   * of the menu; a stop of the Tab key for a block that scrolls. */
+  function name_parts() {
+    document.querySelectorAll(".md-code__nav:not([aria-label])").forEach((nav, i) => {
+      nav.setAttribute("aria-label", `Code block ${i + 1}`);
+    });
+    document.querySelectorAll("nav.md-nav[aria-labelledby]").forEach((nav) => {
+      const label = document.getElementById(nav.getAttribute("aria-labelledby") ?? "");
+      if (label && label.textContent?.trim()) return;
+      nav.setAttribute("aria-label", nav.querySelector(".md-nav__title")?.textContent?.trim() || "Menu");
+      nav.removeAttribute("aria-labelledby");
+    });
+    document.querySelectorAll("article pre > code, article pre:not(:has(code))").forEach((pre) => {
+      pre.toggleAttribute("tabindex", pre.scrollWidth > pre.clientWidth);
+      if (pre.hasAttribute("tabindex")) pre.setAttribute("tabindex", "0");
+    });
+  }
+
   window.addEventListener("hashchange", reveal);
+  window.addEventListener("load", name_parts);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", reveal);
   else reveal();
 })();

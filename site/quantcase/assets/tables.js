@@ -6,6 +6,9 @@
   "use strict";
 
   const SAID_MS = 2000;
+  /* The signs of numbers on this page: decimals, and what sets thousands apart (the no-break spaces always may). */
+  const COMMA = ["de", "fr"].includes(document.documentElement.dataset.numbers || "en");
+  const GROUP = COMMA ? /(\d)[.\u2009\u202f\u00a0](?=\d{3}(?!\d))/g : /(\d)[,\u2009\u202f\u00a0](?=\d{3}(?!\d))/g;
   const NUMBER = /^[~<>≤≥≈$€]?\s*([+-]?\d+(?:\.\d+)?)(?:\s*×\s*10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?/;
   const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
   const order = new Intl.Collator(document.documentElement.lang || "en", { numeric: true, sensitivity: "base" });
@@ -15,13 +18,12 @@
     return (cell.textContent || "").replace(/[\s\u2009\u202f\u00a0]+/g, " ").trim();
   }
 
-  /** The number that a cell begins with; NaN for a dash, a word, or `n = 36, too few`. Thousands may be set apart by
-   * commas or by spaces that do not break.
+  /** The number that a cell begins with, in the page's signs; NaN for a dash, a word, or `n = 36, too few`.
    * @param {Element} cell @returns {number} */
   function value(cell) {
     const text = (cell.textContent || "").trim();
-    const plain = text.replace(/[−–](?=\s*\d)/g, "-").replace(/(\d)[,\u2009\u202f\u00a0](?=\d{3}(?!\d))/g, "$1");
-    const match = plain.match(NUMBER);
+    const plain = text.replace(/[−–](?=\s*\d)/g, "-").replace(GROUP, "$1");
+    const match = (COMMA ? plain.replace(/(\d),(?=\d)/g, "$1.") : plain).match(NUMBER);
     if (!match) return NaN;
     const power = Array.from(match[2] || "", (c) => (c === "⁻" ? "-" : String(RAISED.indexOf(c)))).join("");
     return parseFloat(match[1]) * 10 ** Number(power || 0);
@@ -77,7 +79,7 @@
     const head = table.tHead && table.tHead.rows[0].cells[column];
     if (head && head.classList.contains("num")) return true;
     const told = Array.from(table.tBodies[0].rows, (row) => words(row.cells[column])).filter((text) => !empty(text));
-    return told.length > 0 && told.filter((text) => /^[+−-]?[\d.,]+( %)?$/.test(text)).length * 2 >= told.length;
+    return told.length > 0 && told.filter((text) => /^[+−-]?\d[\d., ]*( %)?$/.test(text)).length * 2 >= told.length;
   }
 
   /** @param {HTMLTableElement} table */

@@ -13,22 +13,23 @@ __all__ = ["cost_per_million"]
 
 
 def cost_per_million(
-    points: pd.DataFrame, workload: str, load: str, baseline: str, *, title: str, dots: pd.DataFrame | None = None
-) -> Figure:
-    """Bars with their 95 % intervals, the baseline first; `dots` are the single repeats."""
+    points: pd.DataFrame, workload: str, load: str, baseline: str, *, title: str, dots: pd.DataFrame | None = None,
+    currency: str = "USD",
+) -> Figure:  # fmt: skip
+    """Bars with their 95 % intervals, the baseline first; `dots` are the single repeats. Amounts are in `currency`."""
     table = points[
         (points["workload"] == workload) & (points["load"] == load) & (points["metric"] == "usd_per_1m_output_tokens")
     ]
     data = table[["variant", "value", "low", "high"]]
     names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
     y = alt.Y("variant:N", sort=names, title=None)
-    base = alt.Chart(data)
+    base, unit = alt.Chart(data), f"{currency} per million output tokens"
     chart = alt.layer(
         base.mark_bar(height={"band": 0.6}).encode(
-            x=alt.X("value:Q", title="USD per million output tokens", axis=alt.Axis(format="$,.2f", grid=True)),
+            x=alt.X("value:Q", title=unit, axis=alt.Axis(format="$,.2f" if currency == "USD" else ",.2f", grid=True)),
             y=y,
             color=alt.Color("variant:N", scale=alt.Scale(**series_scale(names)), legend=None),
-            tooltip=tips(("variant:N", "variant"), ("value", "USD per million output tokens"), *INTERVAL),
+            tooltip=tips(("variant:N", "variant"), ("value", unit), *INTERVAL),
         ),
         base.transform_filter(KNOWN).mark_rule(strokeWidth=2, color=TEXT).encode(x=alt.X("low:Q"), x2="high:Q", y=y),
         *_dots(dots, workload, load, y),
@@ -37,7 +38,8 @@ def cost_per_million(
     words = "No points."
     if found:
         low, high = found[0], found[-1]
-        words = f"Lowest {low[1]} with {low[0]:.3g} USD, highest {high[1]} with {high[0]:.3g} USD per million tokens."
+        least, most = (f"{value:.3g} {currency}" for value, _ in (low, high))
+        words = f"Lowest {low[1]} with {least}, highest {high[1]} with {most} per million tokens."
     return render(
         chart_spec(chart), slug("cost", workload), f"{title}. {words}", f"{words} Lines: 95 % intervals{_more(dots)}."
     )

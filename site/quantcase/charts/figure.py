@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,10 +17,13 @@ import vl_convert
 from quantcase.charts import cache as disk
 from quantcase.charts.interactive import Live, attribute, document, rounded
 from quantcase.charts.theme import CONFIG, SENTINELS
+from quantcase.signs import SIGNS, language, localized
 
 __all__ = ["Figure", "render", "slug"]
 
 
+_SLIM = frozenset("abcdefghijklnopqrstuvxyz0123456789 -.,:_/")
+_NARROW, _WIDE = 0.72, 1.15  # em; the widest letters of DejaVu, Liberation and Verdana are below
 _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 
 
@@ -52,18 +57,67 @@ def slug(*parts: str) -> str:
 def render(spec: dict[str, Any], name: str, alt: str, caption: str, live: Live | None = None) -> Figure:
     """Draw a Vega-Lite spec. `name` must be unique on its page: ids inside the SVG are made from it.
 
+    `alt` and `caption` are English: their figures get the signs of the build's number language here.
     `live` says what a reader may do with the interactive view beyond reading tooltips.
     """
     whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, **rounded(spec)}
     # Vega cuts long labels between UTF-16 halves, and vl-convert then refuses the text: such characters are drawn as □.
-    drawn = _BEYOND_BMP.sub("□", json.dumps(whole, sort_keys=True, ensure_ascii=False))
-    return Figure(name, _follow_page(_draw(drawn), name, alt), whole, alt, caption, document(spec, live or Live()))
+    drawn = _BEYOND_BMP.sub("□", json.dumps(_lean(whole), sort_keys=True, ensure_ascii=False))
+    alt, caption = localized(alt), localized(caption)
+    svg = _follow_page(_draw(drawn, language()), name, alt)
+    return Figure(name, svg, whole, alt, caption, document(spec, live or Live()))
+
+
+def _lean(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same picture in less time: without limits for labels that none can reach, and without words for each mark.
+
+    A text with a limit is measured twice, and measuring texts is what most of a drawing's time goes to. Numbers never
+    reach one; words do not when all of them are short. What Vega says of each mark is taken away later in any case.
+    """
+    config = {**spec["config"], "aria": False, "axisQuantitative": {"labelLimit": 0}}
+    if max(map(_width, _words(spec)), default=0.0) < min(CONFIG["axis"]["labelLimit"], CONFIG["legend"]["labelLimit"]):
+        config |= {of: {**config[of], "labelLimit": 0} for of in ("axis", "legend")}
+    return {**spec, "config": config}
+
+
+def _words(spec: Any) -> Iterator[str]:
+    """Every text in a spec that could be a label: values of rows, and of scales."""
+    for rows in spec.get("datasets", {}).values():
+        for row in rows:
+            yield from (v for v in row.values() if isinstance(v, str))
+    yield from _domains(spec)
+
+
+def _domains(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in ("domain", "sort", "labelExpr") and isinstance(value, list | str):
+                yield from (v for v in ([value] if isinstance(value, str) else value) if isinstance(v, str))
+            elif key != "datasets":
+                yield from _domains(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _domains(value)
+
+
+@lru_cache(maxsize=4096)
+def _width(text: str) -> float:
+    """No fewer pixels than a label takes in any common font; infinite for what is not ASCII."""
+    if not text.isascii():
+        return math.inf
+    size: float = CONFIG["axis"]["labelFontSize"]
+    return size * sum(_NARROW if c in _SLIM else _WIDE for c in text)
 
 
 @lru_cache(maxsize=64)  # those of one page twice; all of them would be every SVG of every case
-def _draw(spec: str) -> str:
-    """The SVG of a spec; drawn once however often it is shown, and kept on disk for the next build."""
-    return disk.kept(spec, ".svg", lambda: str(vl_convert.vegalite_to_svg(spec)))
+def _draw(spec: str, numbers: str) -> str:
+    """The SVG of a spec with the signs of a number language; drawn once however often it is shown, and kept on disk for
+    the next build."""
+    if numbers == "en":
+        return disk.kept(spec, ".svg", lambda: str(vl_convert.vegalite_to_svg(spec)))
+    point, group = SIGNS[numbers]
+    signs = {"decimal": point, "thousands": group, "grouping": [3], "currency": ["$", ""]}
+    return disk.kept(f"{numbers}\n{spec}", ".svg", lambda: str(vl_convert.vegalite_to_svg(spec, format_locale=signs)))
 
 
 def _follow_page(svg: str, name: str, alt: str) -> str:

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from quantcase.charts.theme import SENTINELS
@@ -80,7 +81,16 @@ def attribute(spec: Mapping[str, Any]) -> str:
     """JSON for an HTML attribute in single quotes: every character of a string that could mean anything to HTML,
     Markdown or a template engine is an escape of JSON."""
     whole = json.dumps(spec, separators=(",", ":"), allow_nan=False)
-    return _STRING.sub(lambda m: _quoted(json.loads(m[0])), whole)
+    return _STRING.sub(_requoted, whole)
+
+
+def _requoted(found: re.Match[str]) -> str:
+    return _quoted_json(found[0])
+
+
+@lru_cache(maxsize=4096)  # names of fields and of variants come again in every row
+def _quoted_json(source: str) -> str:
+    return _quoted(json.loads(source))
 
 
 def _quoted(text: str) -> str:

@@ -43,11 +43,11 @@ def measured_and_estimated(
         "what:N", sort=wanted, scale=alt.Scale(domain=wanted, range=[[1, 0], _DASH]), legend=_legend()
     )
     base = alt.Chart(lines)
-    band = base.transform_filter(alt.datum.line == "low").mark_area(color=SERIES[1], opacity=0.14)
+    band = base.transform_filter("(datum.line === 'low')").mark_area(color=SERIES[1], opacity=0.14)
     drawn = alt.layer(
         band.encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash, detail="line:N"),
-        base.transform_filter(alt.datum.line == "measured").mark_point(filled=True, size=45, opacity=1).encode(
+        base.transform_filter("(datum.line === 'measured')").mark_point(filled=True, size=45, opacity=1).encode(
             x=x, y=y, color=colour
         ),
     ).properties(width=_WIDTH // columns, height=_HEIGHT)  # fmt: skip

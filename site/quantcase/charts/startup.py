@@ -9,6 +9,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import CARD, SERIES, TEXT
+from quantcase.signs import signed
 
 __all__ = ["startup_timeline"]
 
@@ -30,7 +31,7 @@ def startup_timeline(startups: pd.DataFrame, *, title: str) -> Figure:
     parts = [p for p in _PARTS.values() if p in set(data["part"])]
     scale = alt.Scale(domain=parts, range=[SERIES[_COLOURS[k]] for k, p in _PARTS.items() if p in parts])
     ends = data.drop_duplicates("label")[["label", "ready_s", "first_token_s"]]
-    ends = ends.assign(words=[f"ready {float(s):.3g} s" for s in ends["ready_s"]])
+    ends = ends.assign(words=[signed(f"ready {float(s):.3g} s") for s in ends["ready_s"]])
     y = alt.Y("label:N", sort=rows, title=None)
     # Room for the figure behind the longest bar.
     farthest = 1.22 * float(ends[["ready_s", "first_token_s"]].max().max())

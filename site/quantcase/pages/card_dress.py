@@ -18,7 +18,7 @@ from quantcase.analysis.points import Point
 from quantcase.html import Column, change, kind_words
 from quantcase.pages.cost import saving_cell
 from quantcase.pages.quality import grade_badge
-from quantcase.text import number, span, text
+from quantcase.text import fixed, number, span, text
 
 __all__ = ["PAGE", "README", "Dress", "percent"]
 
@@ -48,7 +48,7 @@ class Dress:
 
 def percent(share: float | None) -> str:
     """A share of 1 as `98.4 %`; a dash when there is none."""
-    return "–" if share is None or share != share else f"{share:.1%}".replace("%", " %").replace("-", "−")
+    return "–" if share is None or share != share else f"{fixed(100 * share, 1)} %"
 
 
 def _readable(safe: str) -> str:

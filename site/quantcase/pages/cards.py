@@ -13,7 +13,8 @@ from quantcase.html import Column
 from quantcase.pages import quality
 from quantcase.pages.card_dress import PAGE, README, Dress, percent
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, signed_percent, text
+from quantcase.signs import localized, written_in
+from quantcase.text import fixed, load_words, number, plain, signed_percent, text
 
 __all__ = ["links", "page", "readme", "variants"]
 
@@ -34,7 +35,8 @@ def page(view: CaseView, variant: str) -> str:
 def readme(view: CaseView, variant: str) -> str:
     """The README.md of a repository on the Hub: front matter, then the card's text."""
     found = _card(view, variant)
-    made = render("card.md.j2", front=front_matter(found), **_sections(view, found, README))
+    with written_in("en"):  # for the Hub, wherever the site is shown
+        made = render("card.md.j2", front=front_matter(found), **_sections(view, found, README))
     return re.sub(r"\n{3,}", "\n\n", made)
 
 
@@ -91,7 +93,7 @@ def _what(view: CaseView, found: Card, d: Dress) -> str:
     v = found.variant
     base = d.safe(found.row.model if found.published else view.case.study.base_model)
     if found.quantized:
-        bits = f", {found.row.bits:g} bits per weight" if found.row.bits is not None else ""
+        bits = f", {plain(found.row.bits)} bits per weight" if found.row.bits is not None else ""
         first = f"This is {base}, quantized with {d.safe(v.method)}{bits}."
     elif found.is_baseline and not found.published:
         first = f"This is {base} as the baseline: what the quantized variants of this study are compared with."
@@ -110,7 +112,7 @@ def _how(view: CaseView, found: Card, d: Dress) -> str:
     r, v = found.row, found.variant
     given = [
         ("Method, as asked for", v.method if v.method != "none" else "none: the weights are not quantized"),
-        ("Bits per weight", f"{r.bits:g}" if r.bits is not None else None),
+        ("Bits per weight", plain(r.bits) if r.bits is not None else None),
         ("Checkpoint", r.model),
         ("Revision", r.revision),
         ("sha256 of its configuration or file", r.config_sha256),
@@ -182,7 +184,7 @@ def _load_table(
         _cut(
             found,
             [
-                f"{d.safe(m.workload)}, {d.safe(m.load.words)}", d.value(m.mine, digits),
+                f"{d.safe(m.workload)}, {d.safe(localized(m.load.words))}", d.value(m.mine, digits),
                 number(m.mine.runs if counted == "Repeats" else m.mine.n),
                 d.value(m.baseline, digits) if m.baseline and m.baseline.shown else "–",
                 d.saving(m.change) if saved else d.change(m.change),
@@ -231,7 +233,7 @@ def _quality(view: CaseView, found: Card, d: Dress) -> str:
     elif mine is None:
         return d.none("This variant answered no prompts, so nothing is known of its quality.")
     if verdict is not None:
-        parts.append(f"Verdict {d.grade(verdict.grade)}: {d.safe(verdict.because)}.")
+        parts.append(f"Verdict {d.grade(verdict.grade)}: {d.safe(localized(verdict.because))}.")
     if mine is not None and mine.accuracy:
         parts.append(_accuracy(mine.accuracy))
     if found.scores:
@@ -247,7 +249,7 @@ def _quality(view: CaseView, found: Card, d: Dress) -> str:
         parts.append(d.table("suites", columns, [_cut(found, r) for r in rows]))
     if verdict is not None and verdict.checks:
         parts.append("The rules behind the verdict, each with what was seen:")
-        rows = [[d.safe(c.rule), d.grade(c.grade), d.safe(c.seen)] for c in verdict.checks]
+        rows = [[d.safe(c.rule), d.grade(c.grade), d.safe(localized(c.seen))] for c in verdict.checks]
         parts.append(d.table("rules", [Column(n) for n in ("Rule", "Result", "Seen")], rows))
     return "\n\n".join(parts)
 
@@ -257,8 +259,9 @@ def _accuracy(p: Paired) -> str:
     low, high = percent(p.recovery_low), percent(p.recovery_high)
     kept = f"Recovery {percent(p.recovery)} ({low} to {high})" if p.recovery is not None else "Recovery unknown"
     return (
-        f"{kept}: {p.variant_right:,} of {p.n:,} answers right, the baseline {p.baseline_right:,}; {p.lost} lost, "
-        f"{p.gained} gained. The smallest loss that so many prompts would show in 4 of 5 runs: {p.mde_pp:.1f} points. "
+        f"{kept}: {fixed(p.variant_right)} of {fixed(p.n)} answers right, the baseline {fixed(p.baseline_right)}; "
+        f"{p.lost} lost, {p.gained} gained. The smallest loss that so many prompts would show in 4 of 5 runs: "
+        f"{fixed(p.mde_pp, 1)} points. "
         "Smaller losses may be there."
     )
 
@@ -275,7 +278,7 @@ def _method(view: CaseView, found: Card, d: Dress) -> str:
         ("Context (tokens)", number(study.context_tokens)),
         ("Repeats of each load point", _span(found.repeats) if found.timed_starts else "no load was measured"),
         ("Server starts behind the speed", number(found.timed_starts) if found.timed_starts else None),
-        ("Requests, failed", f"{found.requests:,}, {found.failed:,}"),
+        ("Requests, failed", f"{fixed(found.requests)}, {fixed(found.failed)}"),
         ("Baseline against itself (A/A)", "measured" if study.control or view.quality_control else "not measured"),
     ]
     given = [
@@ -296,7 +299,7 @@ def _method(view: CaseView, found: Card, d: Dress) -> str:
 
 
 def _mib(value: object) -> str | None:
-    return f"{value:,.0f}" if isinstance(value, int | float) else None
+    return fixed(value) if isinstance(value, int | float) else None
 
 
 def _span(values: tuple[int, int]) -> str:
@@ -311,7 +314,7 @@ def _limits(view: CaseView, found: Card, d: Dress) -> list[str]:
     if found.published:
         said.append("None of it was measured by this collector: what the source does not state is not known.")
     lengths = "; ".join(
-        f"{d.safe(w.title or w.name)}, about {w.input_tokens:,} tokens in and {w.output_tokens:,} out"
+        f"{d.safe(w.title or w.name)}, about {fixed(w.input_tokens)} tokens in and {fixed(w.output_tokens)} out"
         for w in view.case.study.workloads
     )
     if found.timed_starts:
@@ -324,7 +327,7 @@ def _limits(view: CaseView, found: Card, d: Dress) -> list[str]:
     if 0 < found.repeats[0] < 3:
         said.append(f"Some load points have {_span(found.repeats)} repeats: their intervals are wide or missing.")
     if found.failed:
-        said.append(f"{found.failed:,} of {found.requests:,} requests failed.")
+        said.append(f"{fixed(found.failed)} of {fixed(found.requests)} requests failed.")
     if found.judged and found.scores:
         said.append("Quality is that of the suites above. Other tasks, languages and your own prompts may differ.")
     else:

@@ -18,7 +18,7 @@ from quantcase.pages.findings import (
     vram_finding,
 )
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, signed_percent, text
+from quantcase.text import fixed, load_words, number, percent, plain, signed_percent, text
 
 __all__ = ["case_json", "page"]
 
@@ -54,18 +54,23 @@ def _answer(view: CaseView) -> str:
         gains.append(f"{text(workload)}: {delta(c)} tok/s with {leaders(view, workload)}")
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))
-            gains.append(f"{text(workload)}: {share:.0%} less per token ({low:.0%} to {high:.0%})")
+            bounds = f"({percent(low, 0)} to {percent(high, 0)})"
+            gains.append(f"{text(workload)}: {percent(share, 0)} less per token {bounds}")
     light = [m for m in view.memory if m.weights_ratio < 0.98 and not view.failed(m.row.variant)]
     if light:
         least = min(light, key=lambda m: m.weights_ratio)
         gains.append(f"weights {signed_percent(least.weights_ratio)} with {text(least.row.variant)}")
+    roomy = [m for m in view.memory if m.kv_tokens_ratio > 1.02 and not view.failed(m.row.variant)]
+    if roomy:
+        most = max(roomy, key=lambda m: m.kv_tokens_ratio)
+        gains.append(f"contexts {signed_percent(most.kv_tokens_ratio)} with {text(most.row.variant)}")
     if _published(view):
         gains = ["what the source states: see VRAM"]
         sure = [f"grade {badge(info.grade)}: the source's own figures", "no rows of ours, no intervals"]
         return _screen(view, gains, sure)
     sure = [
         f"grade {badge(info.grade)}, weights {text(info.weights)}",
-        f"{case.study.repeats} repeats a cell, {len(case.requests):,} requests",
+        f"{case.study.repeats} repeats a cell, {fixed(len(case.requests))} requests",
         f"{sum(v.exit_state == 'ok' for v in case.variants)} server starts",
     ]
     return _screen(view, gains, sure)
@@ -97,7 +102,7 @@ def _setup(view: CaseView) -> str:
                 text(variant.name) + (" <small>baseline</small>" if variant.name == case.baseline else ""),
                 text(variant.model if last is None else last.model),
                 text(variant.method),
-                f"{variant.bits:g}" if variant.bits is not None else "–",
+                plain(variant.bits) if variant.bits is not None else "–",
                 text(variant.kv_dtype),
                 text(kernel),
                 text(last.kernel_class if last and variant.method != "none" else "–"),
@@ -128,7 +133,7 @@ def _hardware(case: Case) -> str:
         first = environment.sessions[0]
         for gpu in first.gpus[:1]:
             rows.append(["GPU found", text(gpu.get("name", "–"))])
-            rows.append(["VRAM", f"{_float(gpu.get('vram_mib')) or 0:,.0f} MiB"])
+            rows.append(["VRAM", f"{fixed(_float(gpu.get('vram_mib')) or 0)} MiB"])
             rows.append(["Driver, CUDA", text(f"{gpu.get('driver', '–')}, {gpu.get('cuda', '–')}")])
         rows.append(["Host", text(f"{first.host.get('cpu', '–')}, {first.host.get('cores', '–')} cores")])
         boxes = {str([g.get("uuid_sha256") for g in s.gpus]) for s in environment.sessions}
@@ -143,7 +148,7 @@ def _float(value: object) -> float | None:
 
 
 def _mib(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return "–" if value is None else fixed(value)
 
 
 def _configuration(case: Case) -> str:
@@ -201,7 +206,7 @@ def _vram(view: CaseView) -> str:
     if any(m.by_files for m in view.memory):
         parts.append(
             f"Weights under {number(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it "
-            "allocated to 0.01 GiB, too coarse for so small a model."
+            f"allocated to {plain(0.01)} GiB, too coarse for so small a model."
         )
     data = vram(view.case)
     if not data.empty:

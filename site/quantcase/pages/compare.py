@@ -18,8 +18,9 @@ from quantcase.analysis.between_document import SINGLES, CaseDocument, document
 from quantcase.analysis.comparable import NEWEST, Pair, pairs
 from quantcase.analysis.plan_common import State, name_list
 from quantcase.html import Column, badge, none, table
+from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, text
+from quantcase.text import fixed, load_words, said, text
 
 __all__ = ["documents", "files", "page"]
 
@@ -73,8 +74,8 @@ def _script(document: Struct) -> str:
     return f"(globalThis.quantcaseData ||= []).push({inner});\n"
 
 
-def page(found: Sequence[CaseDocument]) -> str:
-    """The Markdown of `compare/index.md`."""
+def page(found: Sequence[CaseDocument], money: Money = DOLLARS) -> str:
+    """The Markdown of `compare/index.md`. The files of figures stay in dollars: the script converts what it shows."""
     words = none("Choosing two variants needs JavaScript. The cases and the comparable pairs are listed below.")
     rows = [
         [
@@ -87,9 +88,12 @@ def page(found: Sequence[CaseDocument]) -> str:
         for c in found
     ]
     columns = [Column(n) for n in ("Case", "Title", "GPU", "Variants", "Evidence")]
+    code = money.currency.code
+    rate = f' data-currency="{code}" data-rate="{money.currency.rate!r}"' if money.currency.foreign else ""
+    live = f'<div class="qc-compare" data-src=""{rate}>{words}</div>{money.note()}'
     return render(
         "compare.md.j2",
-        live=f'<div class="qc-compare" data-src="">{words}</div>' if found else none("There is no result bundle yet."),
+        live=live if found else none("There is no result bundle yet."),
         pairs=_pairs(found),
         cases=table("compare-cases", columns, rows) if rows else none("There is no case."),
     )
@@ -105,7 +109,7 @@ def _pairs(found: Sequence[CaseDocument]) -> str:
     if not whole:
         parts.append(f"Of each workload the {NEWEST} newest cases are paired here; the pickers reach every case.")
     if len(comparable) > _MOST:
-        parts.append(f"{_MOST} of {len(comparable):,} pairs are listed, those with the fewest differences.")
+        parts.append(f"{_MOST} of {fixed(len(comparable))} pairs are listed, those with the fewest differences.")
     return "\n\n".join(parts)
 
 
@@ -123,7 +127,7 @@ def _shared(pair: Pair) -> str:
 def _differs(pair: Pair) -> str:
     if not pair.differs:
         return "nothing that was recorded"
-    return "; ".join(f"{text(d.variable)} <small>({text(d.words)})</small>" for d in pair.differs)
+    return "; ".join(f"{text(d.variable)} <small>({said(d.words)})</small>" for d in pair.differs)
 
 
 def _link(pair: Pair) -> str:

@@ -1,4 +1,4 @@
-"""The cost section of a case: $ per million output tokens, per request, and what is saved."""
+"""The cost section of a case: money per million output tokens, per request, and what is saved."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from quantcase.analysis.points import frame, pick
 from quantcase.analysis.repeats import repeats
 from quantcase.charts import cost_per_million
 from quantcase.html import Column, kind_words, none, table
+from quantcase.money import COST
 from quantcase.pages.view import CaseView
-from quantcase.text import number, span, text
+from quantcase.text import number, percent, said, text
 
 __all__ = ["saving_cell", "section"]
 
@@ -17,7 +18,7 @@ __all__ = ["saving_cell", "section"]
 def section(view: CaseView) -> str:
     if view.usd_per_hour is None:
         return none("No price was given for this machine, so no cost is stated. Set one in the study or in mkdocs.yml.")
-    rows, charts = [], []
+    money, rows, charts = view.money, [], []
     for w in view.case.study.workloads:
         loads = view.case.loads(w.name)
         if not loads:
@@ -28,36 +29,39 @@ def section(view: CaseView) -> str:
         )
         top = at.name
         for variant in view.case.measured_variants():
-            cost = pick(view.points, variant, w.name, top, "usd_per_1m_output_tokens")
+            cost = pick(view.points, variant, w.name, top, COST)
             if cost is None:
                 continue
             c = view.comparison(variant, w.name, top, "throughput_tok_s")
             rows.append(
                 [
-                    f"{text(w.name)}, {text(at.words)}",
+                    f"{text(w.name)}, {said(at.words)}",
                     text(variant),
-                    span(cost.value, cost.low, cost.high),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000)),
-                    number(usd_per_requests(cost.value, w.output_tokens, 1_000_000)),
+                    money.span(cost.value, cost.low, cost.high),
+                    money.number(usd_per_requests(cost.value, w.output_tokens, 1_000)),
+                    money.number(usd_per_requests(cost.value, w.output_tokens, 1_000_000)),
                     saving_cell(c) if c else "baseline",
                 ]
             )
         if not frame(view.points).empty and any(p.workload == w.name for p in view.points):
             title = f"{w.title or w.name}: cost per million output tokens, {at.words}"
-            dots = repeats(view.case, "usd_per_1m_output_tokens", view.usd_per_hour)
-            charts.append(
-                cost_per_million(frame(view.points), w.name, top, view.case.baseline, title=title, dots=dots).html()
-            )
+            dots = money.frame(repeats(view.case, COST, view.usd_per_hour))
+            drawn = cost_per_million(
+                money.frame(frame(view.points)), w.name, top, view.case.baseline,
+                title=title, dots=dots, currency=money.currency.code,
+            )  # fmt: skip
+            charts.append(drawn.html())
     if not rows:
         return none("Nothing was measured yet, so there is no cost to state.")
-    names = ["Workload", "Variant", "$ / 1M output tokens", "$ / 1K requests", "$ / 1M requests", "Saving"]
+    amounts = [f"{money.sign} / {per}" for per in ("1M output tokens", "1K requests", "1M requests")]
+    names = ["Workload", "Variant", *amounts, "Saving"]
     columns = [Column(n, i > 1) for i, n in enumerate(names)]
     assumptions = (
-        f"Assumptions: {number(view.usd_per_hour)} $ an hour ({view.price_source}), the card fully used (100 %). "
-        "At half the use a token costs twice. Formula: [methodology](../../methodology.md). With a price, use, mix and "
-        "latency budget of your own: [costs](../../costs/index.md)."
+        f"Assumptions: {number(view.usd_per_hour)} {money.hourly} an hour ({view.price_source}), the card fully used "
+        "(100 %). At half the use a token costs twice. Formula: [methodology](../../methodology.md). With a price, "
+        "use, mix and latency budget of your own: [costs](../../costs/index.md)."
     )
-    return "\n\n".join([assumptions, table("cost", columns, rows), *charts])
+    return "\n\n".join([*filter(None, [money.note()]), assumptions, table("cost", columns, rows), *charts])
 
 
 def saving_cell(c: Comparison) -> str:
@@ -67,4 +71,4 @@ def saving_cell(c: Comparison) -> str:
     if c.kind not in ("faster", "slower"):
         return f'<span class="qc-delta" data-class="{c.kind}">no saving shown ({kind_words(c)})</span>'
     share, low, high = saving((c.ratio, c.low, c.high))
-    return f"{share:.1%} <small>({low:.1%} to {high:.1%})</small>"
+    return f"{percent(share)} <small>({percent(low)} to {percent(high)})</small>"

@@ -14,22 +14,23 @@ from quantcase.analysis.cost import HOURS_A_MONTH, Span
 from quantcase.analysis.cost_table import CostCase, Inputs, MixRow, Row, cost_case, document, mix, rows
 from quantcase.analysis.points import LEAST, THROUGHPUT
 from quantcase.html import Column, badge, kind_words, none, table
+from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, render
-from quantcase.text import number, span, text
+from quantcase.text import number, percent, said, span, text
 
 __all__ = ["cost_of", "embedded", "page"]
 
-_CURRENCY = '<span class="qc-cur">USD</span>'
 _UNSAFE = re.compile(r"[^A-Za-z0-9 ._/-]")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _SERIES = 8  # colours that quantcase.css has
 
 
-def page(views: Sequence[CaseView]) -> str:
+def page(views: Sequence[CaseView], money: Money = DOLLARS) -> str:
     """The Markdown of `costs/index.md`."""
+    usual = Inputs(rate=money.currency.rate)
     cases = [c for c in (cost_of(v) for v in views) if c.lanes]
-    found = [_row(c, row) for c in cases for row in rows(c, Inputs())]
-    mixed = [_mix_row(c, row) for c in cases for row in mix(c, Inputs())]
+    found = [_row(c, row) for c in cases for row in rows(c, usual)]
+    mixed = [_mix_row(c, row) for c in cases for row in mix(c, usual)]
     prices = [_price(v) for v in views]
     unpriced = none("No case has a price, so no cost is stated. The calculator takes yours.")
     return render(
@@ -37,11 +38,21 @@ def page(views: Sequence[CaseView]) -> str:
         calculator=bool(cases),
         least=number(LEAST[95]),
         hours=number(HOURS_A_MONTH),
-        data=embedded("costs-data", document(cases)),
-        mix=table("mix", _mix_columns(), mixed) if mixed else unpriced,
-        costs=table("costs", _columns(), found) if found else unpriced,
+        rate=money.note(),
+        data=embedded("costs-data", {**document(cases), **_shown(money)}),
+        mix=table("mix", _mix_columns(money), mixed) if mixed else unpriced,
+        costs=table("costs", _columns(money), found) if found else unpriced,
         prices=table("prices", _price_columns(), prices) if prices else none("There is no case yet."),
     )
+
+
+def _shown(money: Money) -> dict[str, object]:
+    """What the calculator begins with."""
+    return {"currency": money.currency.code, "rate": money.currency.rate}
+
+
+def _unit(money: Money) -> str:
+    return f'<span class="qc-cur">{money.currency.code}</span>'
 
 
 def cost_of(view: CaseView) -> CostCase:
@@ -73,8 +84,8 @@ def json_string(value: str) -> str:
     return f'"{_UNSAFE.sub(escaped, value)}"'
 
 
-def _columns() -> list[Column]:
-    costs = [Column(f"{_CURRENCY} / {per}", True) for per in ("1M output tokens", "1K requests", "1M requests")]
+def _columns(money: Money) -> list[Column]:
+    costs = [Column(f"{_unit(money)} / {per}", True) for per in ("1M output tokens", "1K requests", "1M requests")]
     tails = [Column("TTFT p95, ms", True), Column("E2E p95, ms", True)]
     return [
         Column("Case"), Column("Workload"), Column("Variant"), costs[0], Column("Saving", True), *costs[1:], *tails,
@@ -83,18 +94,19 @@ def _columns() -> list[Column]:
 
 
 def _row(case: CostCase, row: Row) -> list[str]:
-    where = f"{text(row.workload)}, {text(row.load)}"
+    where = f"{text(row.workload)}, {said(row.load)}"
     return [
         _link(case), where, text(row.variant), _span(row.per_1m_tokens), _saving(row.saving, row.words),
         number(row.per_1k_requests), number(row.per_1m_requests), _tail(row.ttft), _tail(row.e2e), badge(case.grade),
     ]  # fmt: skip
 
 
-def _mix_columns() -> list[Column]:
+def _mix_columns(money: Money) -> list[Column]:
+    unit = _unit(money)
     return [
-        Column("Case"), Column("Variant"), Column(f"{_CURRENCY} / 1M output tokens", True), Column("Beside the others"),
-        Column("Saving", True), Column(f"{_CURRENCY} / 1K requests", True), Column("Requests / day", True),
-        Column(f"{_CURRENCY} / month", True), Column("Evidence"),
+        Column("Case"), Column("Variant"), Column(f"{unit} / 1M output tokens", True), Column("Beside the others"),
+        Column("Saving", True), Column(f"{unit} / 1K requests", True), Column("Requests / day", True),
+        Column(f"{unit} / month", True), Column("Evidence"),
     ]  # fmt: skip
 
 
@@ -145,7 +157,7 @@ def _tail(value: Span | None) -> str:
 def _saving(share: Span | None, words: str) -> str:
     if share is None:
         return f'<span class="qc-why">{words}</span>'
-    return f"{share[0]:.1%} <small>({share[1]:.1%} to {share[2]:.1%})</small>"
+    return f"{percent(share[0])} <small>({percent(share[1])} to {percent(share[2])})</small>"
 
 
 def _bar(bar: Span | None, series: int) -> str:

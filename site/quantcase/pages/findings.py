@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantcase.analysis.verdict import Verdict
 from quantcase.html import change, kind_words
 from quantcase.pages.view import CaseView
-from quantcase.text import load_words, number, signed_percent, text
+from quantcase.text import fixed, load_words, number, said, signed_percent, text
 
 __all__ = ["headline", "key_finding", "leaders", "vram_finding"]
 
@@ -56,10 +56,10 @@ def _memory_gain(view: CaseView) -> str:
     parts = []
     if lighter:
         least = min(lighter, key=lambda m: m.weights_ratio)
-        parts.append(f"{text(least.row.variant)} needs {1 - least.weights_ratio:.0%} less for its weights")
+        parts.append(f"{text(least.row.variant)} needs {fixed(100 * (1 - least.weights_ratio))} % less for its weights")
     if roomier:
         most = max(roomier, key=lambda m: m.kv_tokens_ratio)
-        parts.append(f"{text(most.row.variant)} holds {most.kv_tokens_ratio - 1:.0%} more contexts")
+        parts.append(f"{text(most.row.variant)} holds {fixed(100 * (most.kv_tokens_ratio - 1))} % more contexts")
     return f"For memory: {' and '.join(parts)}, with no loss of quality detected." if parts else ""
 
 
@@ -137,4 +137,4 @@ def verdict_sentence(verdict: Verdict) -> str:
     figures = ""
     if c := verdict.evidence:
         figures = f" ({change(c)} throughput at {load_words(c.load)})"
-    return f"{text(verdict.because)}{figures}"
+    return f"{said(verdict.because)}{figures}"

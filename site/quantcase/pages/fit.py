@@ -32,7 +32,7 @@ from quantcase.analysis.fit import (
 from quantcase.html import Column, none, table
 from quantcase.pages.costs import embedded
 from quantcase.pages.view import CaseView, render
-from quantcase.text import number, text
+from quantcase.text import fixed, number, percent, plain, said, text
 
 __all__ = ["document", "formats", "lines", "page", "shapes"]
 
@@ -119,13 +119,13 @@ def lines(shape: Shape, stored: Format, ask: Ask, rest: Overhead, card: str, mem
         f"Weights: ({_billions(shape.parameters)} − {_billions(plain)}) × 10⁹ × {number(stored.bits, 4)} bits / 8"
         f" + {_billions(plain)} × 10⁹ × 2 bytes = {_gib(found.weights)} GiB",
         f"KV cache: 2 × {shape.layers} layers × {shape.kv_heads} KV heads × {shape.head_dim} × {number(ask.kv_bytes)}"
-        f" bytes = {kv_bytes_per_token(shape, ask.kv_bytes):,.0f} bytes a token; × {blocks:,} tokens"
-        f" × {ask.contexts:,} contexts = {_gib(found.kv)} GiB",
+        f" bytes = {fixed(kv_bytes_per_token(shape, ask.kv_bytes))} bytes a token; × {fixed(blocks)} tokens"
+        f" × {fixed(ask.contexts)} contexts = {_gib(found.kv)} GiB",
         f"Overhead: {_between(rest.low, rest.high)} GiB ({n})",
         f"Need: {_between(*found.need)} GiB",
         f"May be taken of {card}: {_gib(memory_gib)} GiB × {_share(ask)} = {_gib(found.may_take)} GiB",
         f"Result: {found.verdict}; free {_between(*found.free)} GiB; at most {_most(found)} contexts of"
-        f" {ask.tokens:,} tokens at once",
+        f" {fixed(ask.tokens)} tokens at once",
     ]
 
 
@@ -139,7 +139,7 @@ def _billions(count: float) -> str:
 
 def _gib(value: float) -> str:
     """One decimal: an overhead is not known better."""
-    return f"{value:,.1f}".replace("-0.0", "0.0").replace("-", "−")
+    return fixed(value, 1)
 
 
 def _between(low: float, high: float) -> str:
@@ -147,7 +147,7 @@ def _between(low: float, high: float) -> str:
 
 
 def _most(found: Fit) -> str:
-    low, high = (f"{x:,}" for x in found.most)
+    low, high = (fixed(x) for x in found.most)
     return low if low == high else f"{low} to {high}"
 
 
@@ -170,7 +170,7 @@ def _memory_from(card: gpus.GpuProfile) -> str:
     if card.usable_gib:
         return text(f"{card.usable_gib.source}, {card.usable_gib.date}")
     vram = card.vram_gb
-    return text(f"98 % of {vram.value:g} GB, {vram.source}, {vram.date}") if vram else "–"
+    return text(f"98 % of {plain(vram.value)} GB, {vram.source}, {vram.date}") if vram else "–"
 
 
 def _check(measured: Sequence[Start]) -> str:
@@ -206,8 +206,9 @@ def _assumed() -> str:
     """The estimate's own numbers, in words."""
     low, high = CONSTANTS.activations
     return (
-        f"activations of a step of {CONSTANTS.batched:,} tokens and the logits, times {low:g} to {high:g}; captured "
-        f"graphs {_between(*CONSTANTS.graphs)} GiB; CUDA's context {_between(*CONSTANTS.context)} GiB"
+        f"activations of a step of {fixed(CONSTANTS.batched)} tokens and the logits, times {plain(low)} to "
+        f"{plain(high)}; captured graphs {_between(*CONSTANTS.graphs)} GiB; "
+        f"CUDA's context {_between(*CONSTANTS.context)} GiB"
     )
 
 
@@ -222,8 +223,8 @@ def _bounds(measured: Sequence[Start]) -> str:
 
 
 def _percent(share: float) -> str:
-    shown = f"{abs(share):.1%}".replace("%", " %")
-    return shown if shown == "0.0 %" else f"{'−' if share < 0 else '+'}{shown}"
+    shown = percent(abs(share), 1, " ")
+    return shown if not shown.strip("0., %") else f"{'−' if share < 0 else '+'}{shown}"
 
 
 def _percents(low: float, high: float) -> str:
@@ -252,4 +253,4 @@ def _format_columns() -> list[Column]:
 
 def _format(stored: Format) -> list[str]:
     ends = "as the rest" if stored.whole else "16 bits"
-    return [text(stored.title), number(stored.bits, 4), ends, text(stored.source)]
+    return [text(stored.title), number(stored.bits, 4), ends, said(stored.source)]

@@ -13,15 +13,16 @@ from quantcase.analysis.series import HEADLINES, RECOVERY, VRAM, Change, Mark, S
 from quantcase.charts.figure import slug
 from quantcase.charts.history import over_time
 from quantcase.html import Column, badge, banner, none, table
+from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, signed_percent, span, text
+from quantcase.text import fixed, load_words, said, signed_percent, span, text
 
 __all__ = ["page"]
 
 _TITLES = {
     "throughput_tok_s": ("Throughput", "tok/s"),
     "ttft_ms_p95": ("TTFT p95", "ms"),
-    COST: ("Cost", "$ / 1M output tokens"),
+    COST: ("Cost", "1M output tokens"),  # in the site's currency: see _title
     VRAM: ("VRAM loaded, by the driver", "MiB"),
     RECOVERY: ("Quality recovery", "variant / baseline"),
 }
@@ -34,7 +35,7 @@ _SHAPES = {
 }
 
 
-def page(views: Sequence[CaseView], documents: Sequence[CaseDocument]) -> str:
+def page(views: Sequence[CaseView], documents: Sequence[CaseDocument], money: Money = DOLLARS) -> str:
     """The Markdown of `history/index.md`. `documents` are those of `compare.documents`, one a view."""
     recoveries = {
         v.case.id: {
@@ -49,7 +50,7 @@ def page(views: Sequence[CaseView], documents: Sequence[CaseDocument]) -> str:
     once = [s for s in found if len(s.runs) == 1]
     return render(
         "history.md.j2",
-        series=[_section(s) for s in again],
+        series=[_section(s, money) for s in again],
         empty=""
         if again
         else none("No study has been run twice on the same GPU yet, so nothing can be said over time."),
@@ -61,7 +62,7 @@ def _bound(x: float | None) -> float:
     return math.nan if x is None else x
 
 
-def _section(s: Series) -> dict[str, str]:
+def _section(s: Series, money: Money) -> dict[str, str]:
     newest = s.runs[-1]
     grade = "" if s.grade == "measured" else f", {text(s.grade)}"
     return {
@@ -70,8 +71,8 @@ def _section(s: Series) -> dict[str, str]:
         "banner": _banner(s),
         "finding": _finding(s),
         "runs": _runs(s),
-        "figures": _figures(s),
-        "charts": _charts(s, newest.baseline),
+        "figures": _figures(s, money),
+        "charts": _charts(s, newest.baseline, money),
     }
 
 
@@ -94,9 +95,9 @@ def _banner(s: Series) -> str:
 def _finding(s: Series) -> str:
     tested = sum(c.word != "none" for c in s.changes)
     if not tested:
-        reasons = ", ".join(dict.fromkeys(text(c.why) for c in s.changes if c.why)) or "no figure was measured twice"
+        reasons = ", ".join(dict.fromkeys(said(c.why) for c in s.changes if c.why)) or "no figure was measured twice"
         return f"**Nothing is named.** Why: {reasons}."
-    read = f"{tested:,} figures with an interval were read at once; a cost moves with its throughput"
+    read = f"{fixed(tested)} figures with an interval were read at once; a cost moves with its throughput"
     if not s.named:
         return f"**Nothing got better or worse beyond noise.** {read}."
     items = [f"- {_sentence(s, c)}" for c in s.named]
@@ -156,7 +157,7 @@ def _runs(s: Series) -> str:
 
 
 def _step(step: Step) -> str:
-    parts = [f"{text(d.variable)}{_of(names)}: {text(d.words)}" for names, d in step.changed]
+    parts = [f"{text(d.variable)}{_of(names)}: {said(d.words)}" for names, d in step.changed]
     parts += [text(words) for words in step.checkpoints]
     return "<br>".join(parts) or "nothing that was recorded"
 
@@ -175,15 +176,16 @@ def _keys(s: Series) -> list[tuple[str, str, str, str]]:
     return sorted(found, key=lambda k: HEADLINES.index(k[0]))
 
 
-def _figures(s: Series) -> str:
+def _figures(s: Series, money: Money) -> str:
     marks = {(m.metric, m.workload, m.load, m.variant, m.run): m for m in s.marks}
     changes = {(c.metric, c.workload, c.load, c.variant, c.run): c for c in s.changes}
     rows = []
     for key in _keys(s):
         metric, workload, load, variant = key
         title, unit = _TITLES[metric]
+        unit, rate = _money(metric, unit, money)
         row = [f"{title} ({unit})", f"{text(workload)}, {load_words(load)}" if workload else "–", text(variant)]
-        rows.append(row + [_cell(marks.get((*key, i)), changes.get((*key, i))) for i in range(len(s.runs))])
+        rows.append(row + [_cell(marks.get((*key, i)), rate, changes.get((*key, i))) for i in range(len(s.runs))])
     if not rows:
         return none("No figure was measured in these runs.")
     columns = [Column("Figure"), Column("Load"), Column("Variant")]
@@ -192,16 +194,22 @@ def _figures(s: Series) -> str:
         "95 % intervals where there are any; below a figure its change from the run before. "
         "A word stands where it holds after Holm over all figures of the series."
     )
-    return table(_name(s, "figures"), columns, rows, caption)
+    made = table(_name(s, "figures"), columns, rows, caption)
+    return "\n\n".join([made, *filter(None, [money.note()])])
 
 
-def _cell(mark: Mark | None, change: Change | None) -> str:
-    value = "–" if mark is None else span(mark.value, mark.low, mark.high)
+def _money(metric: str, unit: str, money: Money) -> tuple[str, float]:
+    """(unit, what a value is multiplied with): a cost is shown in the site's currency."""
+    return (f"{money.sign} / {unit}", money.of(1.0)) if metric == COST else (unit, 1.0)
+
+
+def _cell(mark: Mark | None, rate: float, change: Change | None) -> str:
+    value = "–" if mark is None else span(mark.value * rate, mark.low * rate, mark.high * rate)
     if change is None:
         return value
     if change.why:
         at = signed_percent(change.ratio) if not math.isnan(change.ratio) else "not compared"
-        return f'{value}<br><small class="qc-span">{at}: {text(change.why)}</small>'
+        return f'{value}<br><small class="qc-span">{at}: {said(change.why)}</small>'
     kind, words = _SHAPES[change.word]
     return (
         f'{value}<br><span class="qc-change">{signed_percent(change.ratio)}</span> '
@@ -209,17 +217,20 @@ def _cell(mark: Mark | None, change: Change | None) -> str:
     )
 
 
-def _charts(s: Series, baseline: str) -> str:
+def _charts(s: Series, baseline: str, money: Money) -> str:
     parts = []
     for metric, workload, load in dict.fromkeys(k[:3] for k in _keys(s)):
         mine = [m for m in s.marks if (m.metric, m.workload, m.load) == (metric, workload, load)]
         if len({m.run for m in mine}) < 2:
             continue
-        rows = [
-            (m.run, s.runs[m.run].created[:10], _engine(s.runs[m.run]), m.variant, m.value, m.low, m.high) for m in mine
-        ]
-        data = pd.DataFrame(rows, columns=["run", "date", "engine", "variant", "value", "low", "high"])
         title, unit = _TITLES[metric]
+        unit, rate = _money(metric, unit, money)
+        rows = [
+            (m.run, s.runs[m.run].created[:10], _engine(s.runs[m.run]), m.variant,
+             *(rate * x for x in (m.value, m.low, m.high)))
+            for m in mine
+        ]  # fmt: skip
+        data = pd.DataFrame(rows, columns=["run", "date", "engine", "variant", "value", "low", "high"])
         at = f": {workload} at {load}" if workload else ""
         named = [c for c in s.named if (c.metric, c.workload, c.load) == (metric, workload, load)]
         words = "; ".join(f"{c.variant} {c.word} on {s.runs[c.run].created[:10]}" for c in named)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from quantcase.analysis.points import pick
 from quantcase.html import Column, badge, delta, figure, none, table
+from quantcase.money import DOLLARS, Money
 from quantcase.pages.findings import headline
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, Options, render
-from quantcase.text import number, text
+from quantcase.text import number, said, text
 
 __all__ = ["cases_page", "page"]
 
@@ -22,18 +23,18 @@ def page(views: Sequence[CaseView], unreadable: Sequence[tuple[str, str]], optio
         confidential=options.confidential,
         cards=[_card(v, "cases/") for v in views],
         empty=none("There is no result bundle yet. Run <code>collect run --gpu cpu</code>, then build again."),
-        matrix=_matrix(views, "cases/"),
+        matrix=_matrix(views, "cases/", Money(options.site.currency)),
         unreadable=[(text(name), text(why)) for name, why in unreadable],
     )
 
 
-def cases_page(views: Sequence[CaseView]) -> str:
+def cases_page(views: Sequence[CaseView], money: Money = DOLLARS) -> str:
     """The Markdown of `cases/index.md`."""
     return render(
         "cases.md.j2",
         cards=[_card(v, "") for v in views],
         empty=none("There is no result bundle yet."),
-        matrix=_matrix(views, ""),
+        matrix=_matrix(views, "", money),
     )
 
 
@@ -45,8 +46,10 @@ def _card(view: CaseView, prefix: str) -> dict[str, object]:
         facts.append((f"{text(workload)} speed", f"{text(c.variant)} {delta(c)}"))
         cost = pick(view.points, c.variant, workload, c.load, "usd_per_1m_output_tokens")
         if cost is not None:
-            facts.append((f"{text(workload)} cost", f"{number(cost.value)} $ per 1M output tokens"))
-    lightest = min((m for m in view.memory if m.row.weights_gib), key=lambda m: m.row.weights_gib or 0, default=None)
+            amount = f"{view.money.number(cost.value)} {view.money.sign}"
+            facts.append((f"{text(workload)} cost", f"{amount} per 1M output tokens"))
+    sound = (m for m in view.memory if m.row.weights_gib and not view.failed(m.row.variant))
+    lightest = min(sound, key=lambda m: m.row.weights_gib or 0, default=None)
     if lightest is not None:
         facts.append(("lightest weights", f"{text(lightest.row.variant)}, {number(lightest.row.weights_gib)} GiB"))
     judged = [f"{text(v.variant)} {grade_badge(v.grade)}" for v in view.quality_verdicts.values()]
@@ -61,7 +64,7 @@ def _card(view: CaseView, prefix: str) -> dict[str, object]:
     }
 
 
-def _matrix(views: Sequence[CaseView], prefix: str) -> str:
+def _matrix(views: Sequence[CaseView], prefix: str, money: Money) -> str:
     """Every variant of every case at its highest load."""
     rows = []
     for view in views:
@@ -81,11 +84,11 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
                 rows.append(
                     [
                         text(variant),
-                        f"{text(w.name)}, {text(loads[-1].words)}",
+                        f"{text(w.name)}, {said(loads[-1].words)}",
                         number(speed.value, 4),
                         "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
                         figure(tail),
-                        number(cost.value) if cost else "–",
+                        money.number(cost.value) if cost else "–",
                         number(served.weights_gib if served else None),
                         badge(view.case.bundle.info.grade),
                         f'<a href="{prefix}{view.case.id}/">{text(view.case.id)}</a>',
@@ -93,6 +96,6 @@ def _matrix(views: Sequence[CaseView], prefix: str) -> str:
                 )
     if not rows:
         return none("Nothing has been measured yet.")
-    figures = ["tok/s", "Δ", "E2E p95 (ms)", "$ / 1M output tokens", "Weights (GiB)"]
+    figures = ["tok/s", "Δ", "E2E p95 (ms)", f"{money.sign} / 1M output tokens", "Weights (GiB)"]
     columns = [Column(n, n in figures) for n in ("Variant", "Load", *figures, "Evidence", "Case")]
-    return table("matrix", columns, rows)
+    return "\n\n".join([table("matrix", columns, rows), *filter(None, [money.note()])])

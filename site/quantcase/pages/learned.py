@@ -17,7 +17,7 @@ from quantcase.pages import cost
 from quantcase.pages.findings import headline
 from quantcase.pages.predictions import own_words
 from quantcase.pages.view import CaseView
-from quantcase.text import load_words, number, signed_percent, span, text
+from quantcase.text import fixed, load_words, number, signed_percent, text
 
 __all__ = ["MOST_WORDS", "draft", "section"]
 
@@ -148,7 +148,7 @@ def _cost(view: CaseView) -> list[str]:
     """USD per million output tokens of each workload's leader against the baseline, where there is a price."""
     if view.usd_per_hour is None:
         return ["No price is known for this machine, so nothing is said of money."]
-    said = []
+    money, said = view.money, []
     for top in _tops(view):
         if top.workload not in view.answer.best:
             continue
@@ -158,13 +158,13 @@ def _cost(view: CaseView) -> list[str]:
         )
         if mine and base:
             said.append(
-                f"{span(mine.value, mine.low, mine.high)} $ instead of {span(base.value, base.low, base.high)} $ for "
-                f"{text(top.workload)} with "
+                f"{money.span(mine.value, mine.low, mine.high)} {money.sign} instead of "
+                f"{money.span(base.value, base.low, base.high)} {money.sign} for {text(top.workload)} with "
                 f"{text(top.variant)}, a saving of {cost.saving_cell(top)}"
             )
     if not said:
         return ["No saving in money is shown, because no gain in throughput is."]
-    hour = f"at {number(view.usd_per_hour)} $ an hour and a card always in use"
+    hour = f"at {number(view.usd_per_hour)} {money.hourly} an hour and a card always in use"
     return [f"A million output tokens cost, {hour}, {'; '.join(said)}."]
 
 
@@ -185,14 +185,16 @@ def _quality(view: CaseView) -> list[str]:
         said.append(f"{text(variant)} {change_} points ({low} to {high}; {grade})")
     first = judged[0][1]
     return [
-        f"Of {first.n:,} questions the baseline got {first.baseline_right:,} right; against it {', '.join(said)}.",
-        f"For {text(judged[0][0])}, a loss of {first.mde_pp:.1f} points or more would be found in 4 of 5 such runs.",
+        f"Of {fixed(first.n)} questions the baseline got {fixed(first.baseline_right)} right; against it "
+        f"{', '.join(said)}.",
+        f"For {text(judged[0][0])}, a loss of {fixed(first.mde_pp, 1)} points or more would be found in 4 of 5 such "
+        "runs.",
     ]
 
 
 def _points(value: float) -> str:
-    shown = f"{abs(value):.1f}"
-    return shown if float(shown) == 0 else ("−" if value < 0 else "+") + shown
+    shown = fixed(abs(value), 1)
+    return shown if not shown.strip("0.,") else ("−" if value < 0 else "+") + shown
 
 
 def _sure(view: CaseView) -> str:
@@ -201,14 +203,14 @@ def _sure(view: CaseView) -> str:
     starts = sum(v.exit_state == "ok" for v in case.variants)
     said = (
         f"Behind this stand {case.study.repeats} repeats of each load point, {starts} server starts and "
-        f"{len(case.requests):,} requests"
+        f"{fixed(len(case.requests))} requests"
     )
     if view.trust.control is None:
         said += "; no second baseline (A/A) was timed, so the noise of the set-up itself is not known"
     same = view.quality_control
     if same is not None and same.accuracy is not None and same.other_starts:
         flips, n = same.accuracy.lost + same.accuracy.gained, same.accuracy.n
-        said += f". Asked again after another start, the baseline itself changed {flips:,} of {n:,} answers"
+        said += f". Asked again after another start, the baseline itself changed {fixed(flips)} of {fixed(n)} answers"
     return f"{said}."
 
 
@@ -223,7 +225,7 @@ def _missing(view: CaseView) -> str:
     if not stressed(case).brackets:
         gaps.append("where the server breaks")
     longest = max((w.input_tokens for w in case.study.workloads), default=0)
-    gaps.append(f"prompts longer than about {longest:,} tokens")
+    gaps.append(f"prompts longer than about {fixed(longest)} tokens")
     return f"Not measured: {', '.join(gaps)}, other GPUs, other versions of the engine."
 
 

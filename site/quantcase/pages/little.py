@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantcase.analysis.little import LEAST_IN_FLIGHT, Agreement, Little
-from quantcase.text import number, text
+from quantcase.text import number, percent, text
 
 __all__ = ["row"]
 
@@ -17,9 +17,9 @@ def row(found: Agreement) -> tuple[str, str, str]:
         return what, f"no closed repeat to ask it of: {why}", "none"
     low, high = found.span
     seen = (
-        f"{low:.1%} to {high:.1%} of it over {len(found.rows)} closed repeats; farthest {_place(far)}: "
+        f"{percent(low)} to {percent(high)} of it over {len(found.rows)} closed repeats; farthest {_place(far)}: "
         f"{number(far.throughput_req_s)} requests/s × {number(far.e2e_s)} s = {number(far.product)} of {far.asked}. "
-        f"The ends of the steady window explain up to {found.widest_tolerance:.1%}"
+        f"The ends of the steady window explain up to {percent(found.widest_tolerance)}"
     )
     if found.left_out:
         seen += f"; {found.left_out} left out (failures, or no window)"
@@ -28,8 +28,8 @@ def row(found: Agreement) -> tuple[str, str, str]:
     if found.empty:
         least = min(found.empty, key=lambda r: r.in_flight / r.asked)
         seen += (
-            f". Fewer than {LEAST_IN_FLIGHT:.0%} of the slots were filled in {_places(found.empty)}; at the least "
-            f"{number(least.in_flight)} of {least.asked} in flight: lighter than the load point&#39;s name says"
+            f". Fewer than {percent(LEAST_IN_FLIGHT, 0)} of the slots were filled in {_places(found.empty)}; at the "
+            f"least {number(least.in_flight)} of {least.asked} in flight: lighter than the load point&#39;s name says"
         )
     return what, seen, "look" if found.unfit or found.empty else "ok"
 

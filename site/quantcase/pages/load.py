@@ -21,7 +21,7 @@ from quantcase.html import Column, delta, figure, none, table
 from quantcase.pages import figures
 from quantcase.pages.findings import key_finding
 from quantcase.pages.view import CaseView
-from quantcase.text import number, span, text
+from quantcase.text import fixed, number, said, span, text
 
 __all__ = ["section"]
 
@@ -48,8 +48,8 @@ def section(view: CaseView, *, batch: bool) -> str:
         if _is_batch(w.name) != batch or w.name not in measured:
             continue
         parts.append(
-            f"**{text(w.title or w.name)}**: about {w.input_tokens:,} tokens in, {_LENGTHS[w.natural_length]} "
-            f"{w.output_tokens:,} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
+            f"**{text(w.title or w.name)}**: about {fixed(w.input_tokens)} tokens in, {_LENGTHS[w.natural_length]} "
+            f"{fixed(w.output_tokens)} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
         )
         parts.append(_load_table(view, w.name))
         parts += [*_charts(view, w.name), figures.latencies(view, w.name)]
@@ -114,7 +114,7 @@ def _load_table(view: CaseView, workload: str) -> str:
             base = variant == view.case.baseline
             rows.append(
                 [
-                    number(at.concurrency) if at.concurrency else text(at.words),
+                    number(at.concurrency) if at.concurrency else said(at.words),
                     f'<span class="qc-name">{text(variant)}</span>',
                     span(speed.value, speed.low, speed.high, 4) if speed else "–",
                     "baseline" if base else delta(view.comparison(variant, workload, load, "throughput_tok_s")),

@@ -6,7 +6,7 @@ from quantcase.analysis.loadtest import Row, errors, frame, load_tests, rows, su
 from quantcase.charts.loadtest import latency_by_users
 from quantcase.html import Column, none, table
 from quantcase.pages.view import CaseView
-from quantcase.text import number, text
+from quantcase.text import fixed, number, text
 
 __all__ = ["section"]
 
@@ -53,12 +53,12 @@ def section(view: CaseView) -> str:
         columns = [Column("Variant"), Column("What failed"), Column("Times, in the whole test", True)]
         parts.append("### Failed requests\n\n" + table("loadtest-failures", columns, cells))
     else:
-        parts.append(f"None of {whole.requests:,} requests failed.")
+        parts.append(f"None of {fixed(whole.requests)} requests failed.")
     return "\n\n".join([*torn, *parts])
 
 
 def _span(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return fixed(low) if low == high else f"{fixed(low)} to {fixed(high)}"
 
 
 def _steps(count: int) -> str:
@@ -79,7 +79,7 @@ def _cells(row: Row) -> list[str]:
         number(row.rps),
         _percentile(row, 95),
         _percentile(row, 99),
-        f"{row.failures:,} of {row.requests:,}",
+        f"{fixed(row.failures)} of {fixed(row.requests)}",
         "; ".join(text(note) for note in row.notes) or "–",
     ]
 

@@ -13,7 +13,8 @@ from quantcase.pages import loadtest, log_findings
 from quantcase.pages.data import downloads
 from quantcase.pages.log_findings import bullets
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, signed_percent, span, text
+from quantcase.signs import signed
+from quantcase.text import fixed, load_words, number, plain, said, signed_percent, span, text
 
 __all__ = ["page"]
 
@@ -119,7 +120,7 @@ def _results(name: str, rows: list[Row]) -> str:
     body = [
         [
             text(r.workload),
-            number(r.load.concurrency) if r.load.concurrency else text(r.load.words),
+            number(r.load.concurrency) if r.load.concurrency else said(r.load.words),
             span(r.mean_ms.value, r.mean_ms.low, r.mean_ms.high) if r.mean_ms else "–",
             figure(r.p95),
             figure(r.p99),
@@ -145,7 +146,7 @@ def _observations(view: CaseView, name: str) -> str:
     if m is None:
         return none("Nothing was observed: it did not serve.")
     r, lines = m.row, []
-    peak = "not read" if r.vram_peak_mib is None else f"{r.vram_peak_mib:,.0f} MiB"
+    peak = "not read" if r.vram_peak_mib is None else f"{fixed(r.vram_peak_mib)} MiB"
     weights = "not stated" if r.weights_gib is None else f"{number(r.weights_gib)} GiB by the engine&#39;s word"
     lines.append(f"GPU memory: weights {weights}; the driver&#39;s peak {peak}.")
     saved = log.saved_gib(view.case, name)
@@ -165,13 +166,13 @@ def _accuracy(view: CaseView, name: str) -> str:
     asked = [q for q in view.quality if q.accuracy]
     mine: Quality | None = next((q for q in asked if q.variant == name), None)
     if name == view.case.baseline and asked and (a := asked[0].accuracy):
-        return f"Accuracy: {a.baseline_right:,} of {a.n:,} right; the others are set against it."
+        return f"Accuracy: {fixed(a.baseline_right)} of {fixed(a.n)} right; the others are set against it."
     if mine is None or (a := mine.accuracy) is None:
         return "Accuracy: not measured in this run."
-    change = f"{a.difference_pp:+.1f} points ({a.low_pp:+.1f} to {a.high_pp:+.1f})".replace("-", "−")
+    change = signed(f"{a.difference_pp:+.1f} points ({a.low_pp:+.1f} to {a.high_pp:+.1f})".replace("-", "−"))
     verdict = view.quality_verdicts.get(name)
-    words = f"; verdict: {text(verdict.grade)}, {text(verdict.because)}" if verdict else ""
-    return f"Accuracy: {a.variant_right:,} of {a.n:,} right, {change} against the baseline{words}."
+    words = f"; verdict: {text(verdict.grade)}, {said(verdict.because)}" if verdict else ""
+    return f"Accuracy: {fixed(a.variant_right)} of {fixed(a.n)} right, {change} against the baseline{words}."
 
 
 def _against(view: CaseView, name: str, rows: list[Row]) -> str:
@@ -179,7 +180,7 @@ def _against(view: CaseView, name: str, rows: list[Row]) -> str:
     for r in rows:
         shown = [view.comparison(name, r.workload, r.load.name, m) for m in (THROUGHPUT, "e2e_ms_p50", "e2e_ms_p95")]
         if any(shown):
-            body.append([text(r.workload), text(r.load.words), *(delta(c) for c in shown)])
+            body.append([text(r.workload), said(r.load.words), *(delta(c) for c in shown)])
     if not body:
         return none("The baseline was not measured at these load points.")
     names = ["Workload", "Load", "Throughput", "E2E p50", "E2E p95"]
@@ -192,8 +193,8 @@ def _prequantization(view: CaseView, name: str) -> str:
     bits = row.bits if row and row.bits is not None else variant.bits
     lines = [
         f"Checkpoint: {text(row.model if row else variant.model)}",
-        f"Size on disk: {f'{size:,} bytes' if size else 'not recorded'}",
-        f"Bits per weight: {f'{bits:g}' if bits is not None else 'not stated'}",
+        f"Size on disk: {f'{fixed(size)} bytes' if size else 'not recorded'}",
+        f"Bits per weight: {plain(bits) if bits is not None else 'not stated'}",
         f"Method: {text(variant.method)}",
         f"Kernel: {text(f'{row.kernel_path} ({row.kernel_class})') if row and row.kernel_path else 'not known'}",
     ]
@@ -238,7 +239,7 @@ def _challenges(view: CaseView, states: list[Experiment]) -> str:
         for e in states
         if e.status in ("pending", "skipped", "in progress")
     ]
-    lines += [f"**{text(f.where)}**: {text(f.words)}" for f in view.trust.flags]
+    lines += [f"**{text(f.where)}**: {said(f.words)}" for f in view.trust.flags]
     shown = bullets(lines, "No server start failed, and nothing was seen that casts doubt on the measurement.")
     solved = "What was done about them stands, where a person wrote it down, in the bundle&#39;s notes."
     return f"{shown}\n\n{solved}" if lines else shown
@@ -254,7 +255,7 @@ def _appendix(view: CaseView) -> str:
     suites: dict[str, int] = {}
     for item in case.quality_items.values():
         suites[item.suite] = suites.get(item.suite, 0) + 1
-    asked = ", ".join(f"{text(name)} ({count:,} prompts)" for name, count in suites.items())
+    asked = ", ".join(f"{text(name)} ({fixed(count)} prompts)" for name, count in suites.items())
     prompts = f"Prompts of the load: {text(case.study.prompts.kind)}, seed {case.study.seed}."
     return "\n\n".join(
         [

@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Sequence
 
-from quantcase.analysis.experiments import SWING, Balance, Row, Score
+from quantcase.analysis.experiments import QUALITY, SWING, Balance, Row, Score
 from quantcase.html import Column, table
-from quantcase.text import number, span, text
+from quantcase.text import fixed, number, plain, span, text
 
 __all__ = ["at", "block", "named"]
 
@@ -48,7 +48,7 @@ def block(workload: str, b: Balance | None, configurations: int) -> str:
     tie = f" No winner over {named([s.row for s in b.tied])}: the intervals of S meet." if b.tied else ""
     moved = ", ".join(_PARTS[k] for k in b.unstable)
     sure = f"The first place changes when the weight of {moved} is moved by half." if b.unstable else _STAYS
-    weights = ", ".join(f"{_PARTS[k]} {b.weights.get(k, 0.0):.2f}" for k in b.asked)
+    weights = ", ".join(f"{_PARTS[k]} {fixed(b.weights.get(k, 0.0), 2)}" for k in b.asked)
     first = f"{at(top.row)}, S = {span(top.value, top.low, top.high)}"
     words = (
         f"<p>{name}: {_part('first', first)}. Reasoning: {len(b.scores)} of {configurations} configurations are on "
@@ -67,14 +67,14 @@ def _part(name: str, words: str) -> str:
 
 def _table(workload: str, b: Balance) -> str:
     body = [
-        [at(s.row), span(s.value, s.low, s.high), *(f"{s.ratios[k]:.3f}" for k in b.asked), f"{s.quality:g}",
+        [at(s.row), span(s.value, s.low, s.high), *(fixed(s.ratios[k], 3) for k in b.asked), plain(s.quality),
          number(s.row.n)]
         for s in b.scores
     ]  # fmt: skip
     names = ["Configuration", "S", *(_PARTS[k] for k in b.asked), "g", "n"]
     caption = (
         f"Ratios to {at(b.reference)}. S = g times the product of ratio to the power of weight. g: 1 for quality that "
-        "passes (and the baseline), 0.9 for caution or not measured."
+        f"passes (and the baseline), {plain(QUALITY['caution'])} for caution or not measured."
     )
     return table(f"balance-{text(workload)}", [Column(n, i > 0) for i, n in enumerate(names)], body, caption)
 

@@ -12,10 +12,11 @@ from quantcase.analysis.experiments import Balance, Choice, Figure, Row
 from quantcase.analysis.points import LEAST, Point
 from quantcase.analysis.scaling import Capacity
 from quantcase.html import Column, none, table
+from quantcase.money import Money
 from quantcase.pages import log_balance, same_bits
 from quantcase.pages.log_balance import at, named
 from quantcase.pages.view import CaseView
-from quantcase.text import number, signed_percent, span, text
+from quantcase.text import fixed, number, percent, plain, said, signed_percent, span, text
 
 __all__ = ["bullets", "sections"]
 
@@ -113,8 +114,8 @@ def _latency(f: _Found) -> str:
     hidden = len(f.rows) - c.out_of
     few = f" (beside it {hidden} with fewer than {LEAST[95]} requests and no p95)" if hidden else ""
     return (
-        f"{name}: {at(c.row)}, P95 E2E {_with(c.row.p95, 'ms')}, n = {c.row.n:,}. Reasoning: the lowest P95 E2E of "
-        f"{_among(f, c)}{few}.{_tie(c)}"
+        f"{name}: {at(c.row)}, P95 E2E {_with(c.row.p95, 'ms')}, n = {fixed(c.row.n)}. Reasoning: the lowest P95 E2E "
+        f"of {_among(f, c)}{few}.{_tie(c)}"
     )
 
 
@@ -123,7 +124,7 @@ def _throughput(f: _Found) -> str:
     if c is None:
         return f"{name}: no configuration that takes part has a throughput."
     return (
-        f"{name}: {at(c.row)}, {_with(c.row.tok_s, 'tok/s')}, {_with(c.row.req_s, 'samples/s')}, n = {c.row.n:,}. "
+        f"{name}: {at(c.row)}, {_with(c.row.tok_s, 'tok/s')}, {_with(c.row.req_s, 'samples/s')}, n = {fixed(c.row.n)}. "
         f"Reasoning: the most output tokens per second of {_among(f, c)}.{_tie(c)}"
     )
 
@@ -149,26 +150,28 @@ def _cost(view: CaseView, found: list[_Found]) -> str:
             c = log.best([r for r in f.rows if r.variant == variant], "cost")
             if price is None or c is None or (x := c.row.req_s) is None:
                 continue
-            usd = [_usd(price, x, many) for many in (1_000, 1_000_000)]
-            rows.append([text(f.workload), at(c.row), span(x.value, x.low, x.high), *usd, number(c.row.n)])
+            amounts = [_amount(view.money, price, x, many) for many in (1_000, 1_000_000)]
+            rows.append([text(f.workload), at(c.row), span(x.value, x.low, x.high), *amounts, number(c.row.n)])
     why = "The most cost-effective is what answers most requests per second, since the hour costs the same for all:"
     said = f"{why}\n\n{bullets(cheapest, 'No requests per second were measured.')}"
     if price is None:
         return f"{said}\n\n" + none("No price is known for this GPU, so no cost is given: set one in mkdocs.yml.")
     if not rows:
         return said
-    names = ["Workload", "Cheapest of each variant", "samples/s", "USD per 1K requests", "USD per 1M requests", "n"]
+    code = view.money.currency.code
+    names = ["Workload", "Cheapest of each variant", "samples/s", f"{code} per 1K requests", f"{code} per 1M requests"]
+    columns = [Column(n, i > 1) for i, n in enumerate([*names, "n"])]
     caption = (
         f"{number(price)} USD per hour ({view.price_source}), in use all the time: at half the use it costs twice."
     )
-    return f"{said}\n\n" + table("cost-requests", [Column(n, i > 1) for i, n in enumerate(names)], rows, caption)
+    return "\n\n".join([said, *filter(None, [view.money.note()]), table("cost-requests", columns, rows, caption)])
 
 
-def _usd(price: float, rate: Figure, requests: int) -> str:
+def _amount(money: Money, price: float, rate: Figure, requests: int) -> str:
     value, low, high = (
         log.usd_per_request(price, x, requests) if x > 0 else math.nan for x in (rate.value, rate.high, rate.low)
     )
-    return span(value, low, high)
+    return money.span(value, low, high)
 
 
 def _deployment(view: CaseView, found: list[_Found]) -> str:
@@ -184,9 +187,9 @@ def _deployment(view: CaseView, found: list[_Found]) -> str:
         reasons = []
         for f, row in chosen:
             verdict = next((v for v in view.verdicts if (v.variant, v.workload) == (variant, f.workload)), None)
-            state = f"verdict: {verdict.kind} ({text(verdict.because)})" if verdict else "the baseline itself"
+            state = f"verdict: {verdict.kind} ({said(verdict.because)})" if verdict else "the baseline itself"
             rule = "best balance" if f.balance else "most throughput"
-            reasons.append(f"{text(f.workload)}: {rule} at {text(row.load.words)}; {state}")
+            reasons.append(f"{text(f.workload)}: {rule} at {said(row.load.words)}; {state}")
         parts.append(f"**{text(variant)}**\n\n{bullets(reasons, '')}")
         parts.append(_settings(settings) if settings else none("Its command line was not recorded."))
     return "\n\n".join(parts) or none("No configuration was chosen: no two variants could be compared.")
@@ -257,11 +260,11 @@ def _scaling(view: CaseView, found: list[_Found]) -> str:
             "Workers",
             "at the lower bound",
             "Use of the busy ones",
-            "USD/h",
+            f"{view.money.currency.code}/h",
         ]
         caption = (
-            f"Workers = ceil(requests per minute / (60 mu rho)) + {scaling.SPARE} spare, rho = {scaling.RHO}. At the "
-            "lower bound: with the lower end of mu. USD/h: all workers, spare included."
+            f"Workers = ceil(requests per minute / (60 mu rho)) + {scaling.SPARE} spare, rho = {plain(scaling.RHO)}. "
+            f"At the lower bound: with the lower end of mu. {view.money.currency.code}/h: all workers, spare included."
         )
         parts.append(table("scaling", [Column(n, i not in (1, 2)) for i, n in enumerate(names)], rows, caption))
         parts.append(
@@ -279,19 +282,19 @@ def _capacity(c: Capacity) -> str:
         else "the highest whole-run rate, since the workload sets no limits"
     )
     mu = f"{span(c.req_s, c.low, c.high)} requests/s"
-    words = text(c.load.words)
+    words = said(c.load.words)
     return f"{text(c.workload)}, {text(c.variant)}: mu = {mu} per worker at {words}, {c.runs} repeats: {basis}."
 
 
 def _need(view: CaseView, c: Capacity, per_minute: int) -> list[str]:
     n = scaling.need(c, per_minute, view.usd_per_hour)
-    use = f"{n.use:.1%}".replace("%", " %") + (", mostly idle" if n.use < scaling.LOW_USE else "")
+    use = percent(n.use, 1, " ") + (", mostly idle" if n.use < scaling.LOW_USE else "")
     return [
-        f"{per_minute:,}",
+        fixed(per_minute),
         text(c.workload),
         text(c.variant),
         number(n.total),
         number(n.total_low) if n.total_low is not None else "not known",
         use,
-        number(n.usd_per_hour) if n.usd_per_hour is not None else "no price",
+        view.money.number(n.usd_per_hour) if n.usd_per_hour is not None else "no price",
     ]

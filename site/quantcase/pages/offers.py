@@ -21,7 +21,7 @@ from quantcase.catalog import Case
 from quantcase.html import Column, change, none, table
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, text
+from quantcase.text import load_words, number, percent, text
 
 __all__ = ["Offer", "index", "page", "read"]
 
@@ -155,7 +155,7 @@ def _saving(seen: Sequence[Seen]) -> list[list[str]]:
     if best is None:
         return [["Saving", "–", "No measured case on a GPU shows a saving beyond the noise."]]
     share, low, high = saving_of(best)
-    shown = f"{text(best.comparison.variant)} {share:.1%} <small>({low:.1%} to {high:.1%})</small>"
+    shown = f"{text(best.comparison.variant)} {percent(share)} <small>({percent(low)} to {percent(high)})</small>"
     return [["Best saving per output token", shown, f"At the same price an hour. {_chosen(seen)}"]]
 
 
@@ -182,7 +182,8 @@ def _memory(seen: Sequence[Seen]) -> list[list[str]]:
     if found is None:
         return [["Weights", "–", "No measured case on a GPU states weights smaller than its baseline&#39;s."]]
     case, m = found
-    shown = f"{text(m.row.variant)} {m.weights_ratio:.0%} of the baseline&#39;s, {number(m.row.weights_gib)} GiB"
+    shown = f"{text(m.row.variant)} {percent(m.weights_ratio, 0)} of the baseline&#39;s"
+    shown += f", {number(m.row.weights_gib)} GiB"
     return [["Lightest weights", shown, f"As the engine states them, one figure a server start: {_link(case)}"]]
 
 

@@ -21,7 +21,8 @@ from quantcase.pages import figures, quality
 from quantcase.pages import plan_parts as parts
 from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, signed_percent, span, text
+from quantcase.signs import localized
+from quantcase.text import fixed, load_words, number, plain, signed_percent, span, text
 
 __all__ = ["page"]
 
@@ -89,10 +90,10 @@ def _metrics(view: CaseView) -> str:
     peak_words = f"driver: {len(peaks)} of {served} variants; engine's parts: {len(stated)} of {served}"
     tail_words = "; ".join(f"{p[1:]}: {shown[p]} of {len(found)} have requests enough" for p, found in tails.items())
     entries = [
-        (_part(len(scored), len(scored)), f"{len(scored):,} scored answers"),
+        (_part(len(scored), len(scored)), f"{fixed(len(scored))} scored answers"),
         (_part(len(peaks), served) if peaks else "look" if stated else "none", peak_words),
-        (_part(timed, len(case.requests)), f"{timed:,} of {len(case.requests):,} requests"),
-        (_part(speeds, len(case.cells)), f"{speeds:,} of {len(case.cells):,} cell repeats"),
+        (_part(timed, len(case.requests)), f"{fixed(timed)} of {fixed(len(case.requests))} requests"),
+        (_part(speeds, len(case.cells)), f"{fixed(speeds)} of {fixed(len(case.cells))} cell repeats"),
         (_part(sum(shown.values()), sum(len(found) for found in tails.values())), tail_words),
         (_part(len(paths), served), f"named in the log of {len(paths)} of {served} variants"),
     ]
@@ -143,8 +144,8 @@ def _bounds(view: CaseView) -> str:
         False: "The baseline never ran short of it: at these loads room for contexts was not what limited it.",
         None: "The engine did not report how much of it was in use.",
     }[seen.bound]
-    use = [f"{100 * seen.usage:.1f} % in use at most"] if seen.usage is not None else []
-    use += [f"{seen.preemptions:.0f} preemptions"] if seen.preemptions is not None else []
+    use = [f"{fixed(100 * seen.usage, 1)} % in use at most"] if seen.usage is not None else []
+    use += [f"{fixed(seen.preemptions)} preemptions"] if seen.preemptions is not None else []
     reported = f" The engine reported {', '.join(use)}." if use else ""
     return "\n\n".join([*said, f"**Capacity.** {words}{reported} {verdict}"])
 
@@ -154,7 +155,7 @@ def _roof_table(view: CaseView, found: list[Roof]) -> str:
     rows = []
     for r in found:
         lighter = memory[r.variant].weights_ratio
-        share = "–" if r.compute_share is None else f"{100 * r.compute_share:.1f} of {r.computes}"
+        share = "–" if r.compute_share is None else f"{fixed(100 * r.compute_share, 1)} of {r.computes}"
         rows.append(
             [
                 name(view.case.study, r.variant),
@@ -162,7 +163,7 @@ def _roof_table(view: CaseView, found: list[Roof]) -> str:
                 f"{text(r.workload)} {load_words(r.load)}",
                 f"{span(r.tpot.value, r.tpot.low, r.tpot.high)} <small>n {number(r.tpot.n)}</small>",
                 number(r.bytes_gb),
-                f"{100 * r.bandwidth_share:.0f}",
+                fixed(100 * r.bandwidth_share),
                 share,
                 {"neither": "neither is near"}.get(r.bound, r.bound),
             ]
@@ -287,7 +288,8 @@ def _long_outputs(view: CaseView) -> tuple[State, str]:
     said = []
     for j in judged:
         seen = [f"{c.rule}: {c.seen}" for c in j.checks if c.rule in ("form", "length", "long context")]
-        said.append(f"{text(j.variant)} {quality.grade_badge(j.grade)} {text('; '.join(seen) or 'length not judged')}")
+        lengths = text(localized("; ".join(seen) or "length not judged"))
+        said.append(f"{text(j.variant)} {quality.grade_badge(j.grade)} {lengths}")
     return _worst(judged), "<br>".join(said)
 
 
@@ -324,7 +326,7 @@ def _rollback(view: CaseView) -> str:
         "p95 E2E<br>at most (ms)",
     )  # fmt: skip
     caption = (
-        f"For ten minutes. {LIMIT:g} times the upper end of the measured p95&#39;s interval at that load, or the "
+        f"For ten minutes. {plain(LIMIT)} times the upper end of the measured p95&#39;s interval at that load, or the "
         "study&#39;s own limit where that is lower. In brackets: the p95 that was measured."
     )
     return "\n\n".join(
@@ -374,4 +376,4 @@ def _stale(view: CaseView, variants: list[str]) -> str:
 
 
 def _whole(value: float | None) -> str:
-    return "an unknown number of" if value is None else f"{value:,.0f}"
+    return "an unknown number of" if value is None else fixed(value)

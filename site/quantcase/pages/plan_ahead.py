@@ -14,7 +14,7 @@ from quantcase.html import badge, banner, none, table
 from quantcase.pages import plan_parts as parts
 from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import render
-from quantcase.text import load_words, number, signed_percent, text
+from quantcase.text import fixed, load_words, number, plain, signed_percent, text
 
 __all__ = ["page"]
 
@@ -74,7 +74,7 @@ def _metrics(study: Study) -> str:
     together = [have == of for have, of in tails.values()]
     tail_state: State = "ok" if all(together) else "look" if any(have for have, _ in tails.values()) else "none"
     logged = study.engine.name in _LOGS
-    repeats = f"{len(cells):,} load points, {study.repeats} repeats in each of {study.starts} server starts"
+    repeats = f"{fixed(len(cells))} load points, {study.repeats} repeats in each of {study.starts} server starts"
     entries: list[tuple[State, str]] = [
         ("ok", titles) if judged(study) else ("none", "no answers are judged"),
         ("ok", "from the driver while serving, and the engine&#39;s own parts from its log"),
@@ -101,7 +101,7 @@ def _estimate(study: Study, plan: Plan, found: list[Need]) -> str:
         "KV pool (tokens)", "Time (min)", "Verdict",
     )  # fmt: skip
     if plan.budget_gib is not None:
-        card = f"The engine may take {plan.budget_gib:.1f} of {number(plan.memory_gib, 4)} GiB. "
+        card = f"The engine may take {fixed(plan.budget_gib, 1)} of {number(plan.memory_gib, 4)} GiB. "
     else:
         card = "Memory is not planned: no GPU memory is known for this machine or engine. "
     caption = (
@@ -124,8 +124,8 @@ def _time(plan: Plan) -> str:
     else:
         said.append(f"**Time.** About {_minutes(plan.minutes)} minutes.")
     if plan.cost_usd is not None and plan.price is not None:
-        cost = f"{plan.cost_usd.mid:.2f} USD ({plan.cost_usd.low:.2f} to {plan.cost_usd.high:.2f})"
-        quoted = f"{plan.price.usd_per_hour:.2f} USD an hour ({text(plan.price.source)}, {text(plan.price.date)})"
+        cost = f"{fixed(plan.cost_usd.mid, 2)} USD ({fixed(plan.cost_usd.low, 2)} to {fixed(plan.cost_usd.high, 2)})"
+        quoted = f"{fixed(plan.price.usd_per_hour, 2)} USD an hour ({text(plan.price.source)}, {text(plan.price.date)})"
         said.append(f"**Money.** About {cost} at {quoted}.")
     elif plan.minutes is not None:
         said.append(none("No price of an hour is known, so there is no cost."))
@@ -140,7 +140,7 @@ def _counted(line: TimeLine) -> str:
 
 
 def _minutes(minutes: Estimate) -> str:
-    return f"{minutes.mid:,.0f} ({minutes.low:,.0f} to {minutes.high:,.0f})"
+    return f"{fixed(minutes.mid)} ({fixed(minutes.low)} to {fixed(minutes.high)})"
 
 
 def _bounded(minutes: Estimate | None) -> str:
@@ -150,7 +150,7 @@ def _bounded(minutes: Estimate | None) -> str:
 
 
 def _gib(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    return "–" if value is None else fixed(value, 1)
 
 
 def _tensors(study: Study, forms: list[Format], found: list[Need]) -> str:
@@ -220,7 +220,7 @@ def _bounds(study: Study, found: list[Need]) -> str:
 
 
 def _filled(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
+    return f"{fixed(100 * share)} %" if share >= 0.01 else "less than 1 %"
 
 
 def _kernels(study: Study, plan: Plan, forms: list[Format]) -> str:
@@ -284,15 +284,15 @@ def _risks(study: Study, forms: list[Format], found: list[Need]) -> str:
 
 
 def _rollback(study: Study) -> str:
-    measured = f"{LIMIT:g} × the measured p95"
+    measured = f"{plain(LIMIT)} × the measured p95"
     rows = []
     for one in limits(study):
         values = (_limit(value, measured) for value in (one.ttft_ms, one.tpot_ms, one.e2e_ms))
         rows.append([f"{text(one.workload)} {load_words(one.load)}", *values])
     titles = ("Load", "p95 TTFT at most (ms)", "p95 TPOT at most (ms)", "p95 E2E at most (ms)")
     caption = (
-        f"For ten minutes. The study&#39;s own limit, or {LIMIT:g} times the upper end of the interval of the p95 that "
-        "the run measures there, whichever is lower."
+        f"For ten minutes. The study&#39;s own limit, or {plain(LIMIT)} times the upper end of the interval of the p95 "
+        "that the run measures there, whichever is lower."
     )
     stale = "Any of these makes the figures stale: another engine version, GPU, driver, checkpoint or chat template."
     return "\n\n".join(

@@ -8,7 +8,7 @@ from collector.bundle.read import Study
 from quantcase.analysis.plan_answers import ERRORS, LENGTH_RATIO
 from quantcase.analysis.plan_common import Fixed, Format, State
 from quantcase.html import Column, table
-from quantcase.text import text
+from quantcase.text import plain, said, text
 
 __all__ = ["METRICS", "RISKS", "check", "columns", "configurations", "fixed", "metrics", "name", "rules"]
 
@@ -98,7 +98,7 @@ def configurations(study: Study, forms: Sequence[Format], last: tuple[str, Seque
 
 def fixed(found: Iterable[Fixed], states: dict[str, str], last: str, caption: str) -> str:
     """The eight fixed variables."""
-    rows = [[f.name, check(f.state, states), text(f.seen)] for f in found]
+    rows = [[f.name, check(f.state, states), said(f.seen)] for f in found]
     return table("plan-fixed", columns("Variable", "State", last), rows, caption)
 
 
@@ -114,8 +114,8 @@ def metrics(found: Sequence[tuple[State, str]], states: dict[str, str], last: st
 def rules() -> str:
     """The rollback conditions that are the same for every variant."""
     return (
-        f"- Answers to the same prompts are shorter than {LENGTH_RATIO[0]:g} or longer than {LENGTH_RATIO[1]:g} "
-        "times the baseline&#39;s.\n"
-        f"- More than {100 * ERRORS:g} % of requests fail.\n"
+        f"- Answers to the same prompts are shorter than {plain(LENGTH_RATIO[0])} or longer than "
+        f"{plain(LENGTH_RATIO[1])} times the baseline&#39;s.\n"
+        f"- More than {plain(100 * ERRORS)} % of requests fail.\n"
         "- The start log shows a fallback, or lacks the kernel that was measured."
     )

@@ -9,7 +9,7 @@ from collector.bundle.read import QuantcaseError
 from quantcase.analysis.predictions import WITHIN_POINTS, Judgement, is_late, judge_predictions
 from quantcase.html import Column, banner, delta, none, table
 from quantcase.pages.view import CaseView
-from quantcase.text import load_words, notes_html, text
+from quantcase.text import fixed, load_words, notes_html, plain, text
 
 __all__ = ["own_words", "section"]
 
@@ -82,9 +82,9 @@ def _table(view: CaseView, found: Predictions, judged: list[Judgement]) -> str:
         )
     names = ["Question", "Prediction", "Written", "Reality", "Match"]
     caption = (
-        f"The weights match within {WITHIN_POINTS:g} points. A word for TTFT or E2E must hold at the lowest and the "
-        "highest load that can be compared. Tasks are told by the words of their names; one lost answers when it lost "
-        "more than chance explains."
+        f"The weights match within {plain(WITHIN_POINTS)} points. A word for TTFT or E2E must hold at the lowest and "
+        "the highest load that can be compared. Tasks are told by the words of their names; one lost answers when it "
+        "lost more than chance explains."
     )
     about = f"They are about **{text(found.answers.variant)}** against {text(view.case.baseline)}."
     parts = [about, table("predictions", [Column(n) for n in names], rows, caption)]
@@ -95,13 +95,13 @@ def _table(view: CaseView, found: Predictions, judged: list[Judgement]) -> str:
 
 
 def _said(j: Judgement) -> str:
-    return f"{j.predicted:g}".replace("-", "−") if isinstance(j.predicted, float) else text(j.predicted)
+    return plain(j.predicted) if isinstance(j.predicted, float) else text(j.predicted)
 
 
 def _reality(j: Judgement) -> str:
     """What was seen, with its figures."""
     if j.question == "vram":
-        return "–" if j.reduction_pct is None else f"{j.reduction_pct:.1f}".replace("-", "−")
+        return "–" if j.reduction_pct is None else fixed(j.reduction_pct, 1)
     if j.question == "quality":
         return _tasks(j)
     if not j.evidence:

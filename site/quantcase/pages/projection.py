@@ -27,8 +27,9 @@ from quantcase.analysis.projection_check import HeldOut, held_out
 from quantcase.analysis.projection_rules import case_reason
 from quantcase.charts.projection import measured_and_estimated
 from quantcase.html import Column, none, table
+from quantcase.money import Money
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, span, text
+from quantcase.text import fixed, load_words, number, said, span, text
 
 __all__ = ["estimated", "page"]
 
@@ -55,7 +56,7 @@ def page(view: CaseView) -> str:
         here=text(case.profile.title if case.profile else case.bundle.info.gpu),
         source=text(case.id),
         refused=none(f"Nothing is estimated from this case: {text(why)}. Measure it there.") if why else "",
-        cards=_cards(found) if found else "",
+        cards=_cards(found, view.money) if found else "",
         sections="\n\n".join(sections) or nothing,
         refusals=_refusals(found),
         profiles=_profiles(case.profile, found),
@@ -69,7 +70,7 @@ def page(view: CaseView) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{fixed(100 * share)} %"
 
 
 def _name(profile: GpuProfile) -> str:
@@ -80,7 +81,7 @@ def _ratio(bounds: Bounds) -> str:
     return number(bounds.low) if bounds.low == bounds.high else f"{number(bounds.low)}–{number(bounds.high)}"
 
 
-def _cards(found: list[Projection]) -> str:
+def _cards(found: list[Projection], money: Money) -> str:
     """One row a card: how it differs, how much is estimated for it, at what price."""
     rows = []
     for p in found:
@@ -98,9 +99,10 @@ def _cards(found: list[Projection]) -> str:
         )
     names = [
         ("GPU", False), ("Architecture", False), ("Its bandwidth over this card's", True), ("Variants estimated", True),
-        ("Price there ($ an hour)", True), ("Price from", False),
+        (f"Price there ({money.hourly} an hour)", True), ("Price from", False),
     ]  # fmt: skip
-    return table("estimate-cards", [Column(n, f) for n, f in names], rows)
+    made = table("estimate-cards", [Column(n, f) for n, f in names], rows)
+    return "\n\n".join([*filter(None, [money.note()]), made])
 
 
 def _price_source(p: Projection) -> str:
@@ -125,7 +127,7 @@ def _target(view: CaseView, p: Projection) -> str:
         ("Load", False), ("Variant", False), ("TPOT p50 here (ms)", True), ("TPOT p50 there (ms)", True),
         ("Throughput here (tok/s)", True), ("Throughput there (tok/s)", True), ("TTFT p50 here (ms)", True),
         ("TTFT p50 there (ms)", True),
-        ("$ / 1M output tokens there", True),
+        (f"{view.money.sign} / 1M output tokens there", True),
     ]  # fmt: skip
     caption = "Here: measured, with its 95 % interval. There: an estimate, low to high, of what was not measured."
     slug = f"estimate-{p.target.name}"
@@ -151,15 +153,16 @@ def _row(view: CaseView, p: Projection, variant: str, w: Workload, load: Load) -
     for metric in _SHOWN:
         here = pick(view.points, variant, w.name, load.name, metric)
         cells += [_here(here), _there(found[metric])]
-    return [*cells, _there(found[COST], "no price")]
+    cost = found[COST]
+    return [*cells, estimated(view.money.of(cost.low), view.money.of(cost.high)) if cost else "no price"]
 
 
 def _here(point: Point | None) -> str:
     return span(point.value, point.low, point.high) if point else "–"
 
 
-def _there(found: Estimate | None, otherwise: str = "not estimated") -> str:
-    return estimated(found.low, found.high) if found else otherwise
+def _there(found: Estimate | None) -> str:
+    return estimated(found.low, found.high) if found else "not estimated"
 
 
 def _chart(view: CaseView, p: Projection) -> str:
@@ -186,7 +189,7 @@ def _refusals(found: list[Projection]) -> str:
     for p in found:
         for r in p.refusals:
             load = f"{text(r.workload)}, {load_words(r.load)}" if r.workload else "all"
-            grouped.setdefault((text(r.variant), load, text(r.reason)), []).append(_name(p.target))
+            grouped.setdefault((text(r.variant), load, said(r.reason)), []).append(_name(p.target))
     if not grouped:
         return none("Nothing was refused." if found else "Nothing was tried.")
     rows = [[variant, load, "; ".join(cards), reason] for (variant, load, reason), cards in sorted(grouped.items())]
@@ -267,4 +270,4 @@ def _held_out(found: list[HeldOut]) -> str:
 def _miss(h: HeldOut) -> str:
     """How far outside, in words and with its sign."""
     side = "above" if h.error > 0 else "below"
-    return f'<span class="qc-check" data-state="bad">✗ {100 * abs(h.error):.1f} % {side} it</span>'
+    return f'<span class="qc-check" data-state="bad">✗ {fixed(100 * abs(h.error), 1)} % {side} it</span>'

@@ -8,7 +8,8 @@ from quantcase.analysis.quality_verdict import Check, QualityVerdict
 from quantcase.html import Column, none, table
 from quantcase.pages import figures, samples
 from quantcase.pages.view import CaseView, render
-from quantcase.text import number, text
+from quantcase.signs import signed
+from quantcase.text import fixed, number, plain, said, text
 
 __all__ = ["grade_badge", "page", "section", "sentence"]
 
@@ -80,12 +81,16 @@ def _points(p: Paired) -> str:
 
 
 def _signed(value: float) -> str:
-    shown = f"{abs(value):.1f}"
-    return shown if float(shown) == 0 else ("−" if value < 0 else "+") + shown
+    shown = fixed(abs(value), 1)
+    return shown if not shown.strip("0.,") else ("−" if value < 0 else "+") + shown
+
+
+def _ratio(value: float, low: float, high: float, places: int) -> str:
+    return f"{fixed(value, places)} <small>({fixed(low, places)} to {fixed(high, places)})</small>"
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{100 * value:.1f} %"
+    return "–" if value is None or value != value else f"{fixed(100 * value, 1)} %"
 
 
 def _recovery(p: Paired) -> str:
@@ -99,7 +104,7 @@ def _verdict_table(view: CaseView) -> str:
     rows = []
     first = next((q.accuracy for q in view.quality if q.accuracy), None)
     if first:
-        right = f"{first.baseline_right:,} of {first.n:,}"
+        right = f"{fixed(first.baseline_right)} of {fixed(first.n)}"
         rows.append([f"{text(view.case.baseline)} <small>baseline</small>", "–", right, "–", "–", "–", "–"])
     for q in view.quality:
         verdict = view.quality_verdicts.get(q.variant)
@@ -108,13 +113,13 @@ def _verdict_table(view: CaseView) -> str:
             [
                 text(q.variant),
                 grade_badge(verdict.grade) if verdict else "–",
-                f"{a.variant_right:,} of {a.n:,}" if a else "–",
+                f"{fixed(a.variant_right)} of {fixed(a.n)}" if a else "–",
                 f"{_signed(a.difference_pp)} <small>({_signed(a.low_pp)} to {_signed(a.high_pp)})</small>"
                 if a
                 else "–",
                 _recovery(a) if a else "–",
                 f"{_share(a.flips_share)}" if a else "–",
-                f"{a.mde_pp:.1f}" if a else "–",
+                fixed(a.mde_pp, 1) if a else "–",
             ]
         )
     names = [
@@ -122,7 +127,7 @@ def _verdict_table(view: CaseView) -> str:
         ("Flips", True), ("MDE (points)", True),
     ]  # fmt: skip
     caption = "MDE: the smallest loss that so many prompts would show in 4 of 5 runs."
-    reasons = [f"- **{text(v.variant)}** {grade_badge(v.grade)} {text(v.because)}" for v in _verdicts(view)]
+    reasons = [f"- **{text(v.variant)}** {grade_badge(v.grade)} {said(v.because)}" for v in _verdicts(view)]
     return table("quality", [Column(n, f) for n, f in names], rows, caption) + "\n\n" + "\n".join(reasons)
 
 
@@ -147,7 +152,7 @@ def _task_table(view: CaseView, *, brief: bool) -> str:
                 f"{text(task)} <small>{text(suite)}</small>",
                 f"{any_one.baseline_right} of {any_one.n}",
                 *(_task_cell(found.get(v), brief) for v in variants),
-                f"{any_one.mde_pp:.1f}",
+                fixed(any_one.mde_pp, 1),
             ]
         )
     columns = [Column("Prompt type"), Column(f"{text(view.case.baseline)} right", True)]
@@ -169,12 +174,12 @@ def _task_cell(t: Task | None, brief: bool) -> str:
     shown = f'{p.variant_right} <span class="qc-check" data-state="{state}">{words}</span>'
     if brief:
         return shown
-    f1 = f", F1 {t.macro_f1[0]:.3f} → {t.macro_f1[1]:.3f}" if t.macro_f1 else ""
+    f1 = f", F1 {fixed(t.macro_f1[0], 3)} → {fixed(t.macro_f1[1], 3)}" if t.macro_f1 else ""
     return f"{shown} <small>p {_p(t.adjusted_p)}{f1}</small>"
 
 
 def _p(value: float) -> str:
-    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+    return "&lt; 0.001" if value < 0.001 else fixed(value, 3)
 
 
 def _control_words(view: CaseView) -> str:
@@ -188,7 +193,8 @@ def _control_words(view: CaseView) -> str:
         parting = f" {c.divergence.identical} of {c.divergence.n} long answers were the same to the last token."
     return (
         f"**Control.** The baseline against itself over {where}: {_share(c.accuracy.flips_share)} of "
-        f"{c.accuracy.n:,} answers flipped, {_points(c.accuracy)}.{parting} That much is not blamed on quantization."
+        f"{fixed(c.accuracy.n)} answers flipped, {_points(c.accuracy)}.{parting} That much is not blamed on "
+        "quantization."
     )
 
 
@@ -197,7 +203,7 @@ def _rules(view: CaseView) -> str:
         return none(sentence(view))
     parts = []
     for verdict in view.quality_verdicts.values():
-        rows = [[text(c.rule), grade_badge(c.grade), text(c.seen), _role(c)] for c in verdict.checks]
+        rows = [[text(c.rule), grade_badge(c.grade), said(c.seen), _role(c)] for c in verdict.checks]
         parts.append(f"### {text(verdict.variant)}\n\n{_reason(verdict)}")
         if rows:
             columns = [Column(n) for n in ("Rule", "Result", "Seen", "Role")]
@@ -206,8 +212,8 @@ def _rules(view: CaseView) -> str:
 
 
 def _reason(verdict: QualityVerdict) -> str:
-    change = f" What would change it: {text(verdict.change)}." if verdict.change else ""
-    return f"{grade_badge(verdict.grade)} {text(verdict.because)}.{change}"
+    change = f" What would change it: {said(verdict.change)}." if verdict.change else ""
+    return f"{grade_badge(verdict.grade)} {said(verdict.because)}.{change}"
 
 
 def _role(check: Check) -> str:
@@ -225,15 +231,14 @@ def _likeness(view: CaseView) -> str:
         rows.append(
             [
                 text(name),
-                f"{f.ppl_ratio:.4f} <small>({f.ppl_ratio_low:.4f} to {f.ppl_ratio_high:.4f})</small>",
-                f"{f.kld_topk_lower_bound:.4f} "
-                f"<small>({f.kld_topk_lower_bound_low:.4f} to {f.kld_topk_lower_bound_high:.4f})</small>",
+                _ratio(f.ppl_ratio, f.ppl_ratio_low, f.ppl_ratio_high, 4),
+                _ratio(f.kld_topk_lower_bound, f.kld_topk_lower_bound_low, f.kld_topk_lower_bound_high, 4),
                 _share(f.captured_mass),
                 f"{_share(f.top1_agreement)} <small>({_share(f.top1_agreement_low)} to "
                 f"{_share(f.top1_agreement_high)})</small>",
                 _share(f.rms_delta_p),
-                f"{100 * f.mean_delta_p:+.2f} %".replace("-", "−"),
-                f"{f.tokens:,} in {f.documents}",
+                signed(f"{100 * f.mean_delta_p:+.2f} %".replace("-", "−")),
+                f"{fixed(f.tokens)} in {f.documents}",
             ]
         )
     if not rows:
@@ -256,15 +261,15 @@ def _form(view: CaseView) -> str:
         parted = "–"
         if q.divergence:
             d = q.divergence
-            at = "not reached" if d.median_token is None else f"token {d.median_token:g}"
+            at = "not reached" if d.median_token is None else f"token {plain(d.median_token)}"
             parted = f"{d.identical} of {d.n} identical, median {at}, {d.soft} of {d.compared} near misses"
         rows.append(
             [
                 text(name),
-                f"{q.form.failed[1]} of {q.form.n:,}",
+                f"{q.form.failed[1]} of {fixed(q.form.n)}",
                 text(kinds),
                 f"{q.form.cut[1]}",
-                f"{q.length.ratio:.3f} <small>({q.length.low:.3f} to {q.length.high:.3f})</small>" if q.length else "–",
+                _ratio(q.length.ratio, q.length.low, q.length.high, 3) if q.length else "–",
                 parted,
                 number(q.similarity_chrf),
             ]
@@ -324,6 +329,8 @@ def _asked(view: CaseView) -> str:
 
 def _confusions(view: CaseView) -> str:
     """The labels that are taken for each other, most frequent first; nothing where no classification was asked."""
+    if samples.taken_out(view.case):
+        return ""  # the section on answers says so; marks of labels tell nobody anything
     rows = []
     for (variant, made), answers in sorted(view.case.answers.items()):
         items = [i for i in view.case.quality_items.values() if i.scorer == "label" and i.prompt_id in answers]

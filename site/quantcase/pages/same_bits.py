@@ -9,7 +9,8 @@ from quantcase.analysis.points import THROUGHPUT
 from quantcase.analysis.same_bits import SHOWN, Pair, pairs
 from quantcase.html import Column, change, delta, kind_words, none, table
 from quantcase.pages.view import CaseView
-from quantcase.text import load_words, number, signed_percent, text
+from quantcase.signs import signed
+from quantcase.text import fixed, load_words, number, said, signed_percent, text
 
 __all__ = ["section"]
 
@@ -34,7 +35,7 @@ def _pair(view: CaseView, d: Pair) -> str:
     names = f"{text(d.first.variant)} against {text(d.second.variant)}"
     parts = [f"**{names}, {d.bits} bits.** {' '.join([_kernels(d), *_winners(view, d), _memory(d), _answers(d)])}"]
     rows = [
-        [text(workload.name), text(at.words), *(delta(c) for c in shown), _repeats(shown)]
+        [text(workload.name), said(at.words), *(delta(c) for c in shown), _repeats(shown)]
         for workload, at in view.case.points_of_load()
         if any(shown := [d.at(workload.name, at.name, m) for m in SHOWN])
     ]
@@ -102,9 +103,9 @@ def _answers(d: Pair) -> str:
     a = d.answers
     if a is None:
         return "Their answers were not judged."
-    low, difference, high = (f"{x:+.1f}".replace("-", "−") for x in (a.low_pp, a.difference_pp, a.high_pp))
+    low, difference, high = (signed(f"{x:+.1f}".replace("-", "−")) for x in (a.low_pp, a.difference_pp, a.high_pp))
     first, second = text(d.first.variant), text(d.second.variant)
     return (
-        f"Answers: of {a.n:,} prompts only {first} got {a.gained:,} right and only {second} {a.lost:,}, "
-        f"{difference} points ({low} to {high}, p {a.p_value:.3f})."
+        f"Answers: of {fixed(a.n)} prompts only {first} got {fixed(a.gained)} right and only {second} {fixed(a.lost)}, "
+        f"{difference} points ({low} to {high}, p {fixed(a.p_value, 3)})."
     )

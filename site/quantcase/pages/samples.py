@@ -18,12 +18,13 @@ from urllib.parse import quote
 import msgspec
 
 from collector.bundle.read import QualityItem, QualityRow
+from collector.bundle.redaction import read_redacted
 from quantcase.analysis.paired import first_difference
 from quantcase.catalog import Case
 from quantcase.html import none
-from quantcase.text import text
+from quantcase.text import fixed, text
 
-__all__ = ["files", "section", "segments"]
+__all__ = ["files", "section", "segments", "taken_out"]
 
 CHUNK = 25  # items a file: a page of the browser needs one or two
 _STATIC = 12  # samples that stand on the page itself
@@ -37,6 +38,10 @@ _DIGITS = re.compile(r"([0-9]+)")
 _SPACE = re.compile(r"(\s)")
 _SAYS = {True: ("right", "✓ right"), False: ("wrong", "✗ wrong"), None: ("unscored", "unscored")}
 _TAGS = {"=": ("", ""), "+": ("<ins>", "</ins>"), "-": ("<del>", "</del>")}
+_TAKEN_OUT = (
+    "The texts were taken out: prompts, references and answers are not shown here and are in none of the files that "
+    "this site offers, while verdicts and figures are those of the whole run."
+)
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,18 @@ class _Sample:
         return made
 
 
+def taken_out(case: Case) -> bool:
+    """Whether this is a copy without its texts (`collect redact`, or a site's `redact: [texts]`)."""
+    said = read_redacted(case.bundle.folder)
+    return said is not None and said.texts
+
+
 def files(case: Case) -> Iterator[tuple[str, str]]:
-    """(name, JSON text): `index.json` to filter by, and the items themselves in `0.json`, `1.json`, ..."""
+    """(name, JSON text): `index.json` to filter by, and the items themselves in `0.json`, `1.json`, ...; nothing where
+    the texts were taken out.
+    """
+    if taken_out(case):
+        return
     found = _samples(case)
     names = _names(case)
     index = {
@@ -140,6 +155,8 @@ def files(case: Case) -> Iterator[tuple[str, str]]:
 
 def section(case: Case) -> str:
     """The block that quality.js fills. Without JavaScript, and on paper, it holds the first samples itself."""
+    if taken_out(case):
+        return none(_TAKEN_OUT)
     found = _samples(case)
     if not found:
         return none("No answers were recorded: there is nothing to read side by side.")
@@ -147,7 +164,7 @@ def section(case: Case) -> str:
     shown += [s for s in found if not s.differs][: _STATIC - len(shown)]
     articles = "".join(_article(s) for s in shown)
     which = "those that differ from the baseline come first" if shown[0].differs else "none differs from the baseline"
-    words = f"{len(shown)} of {len(found):,} samples; {which}."
+    words = f"{len(shown)} of {fixed(len(found))} samples; {which}."
     return (
         '<div class="qc-samples" data-src="samples/">'
         f'<div class="qc-samples-static"><p class="qc-samples-note">{words}</p>{articles}</div></div>'

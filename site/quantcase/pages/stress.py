@@ -6,7 +6,7 @@ from collector.bundle.stress import StressRow
 from quantcase.analysis.stress import Bracket, amount, stressed
 from quantcase.html import Column, none, table
 from quantcase.pages.view import CaseView
-from quantcase.text import number, text
+from quantcase.text import fixed, number, text
 
 __all__ = ["section"]
 
@@ -54,9 +54,10 @@ def _how(brackets: list[Bracket]) -> str:
         held = (
             f"with {first.concurrency} in flight"
             if ladder == "context"
-            else f"with prompts of about {first.input_tokens:,} tokens"
+            else f"with prompts of about {fixed(first.input_tokens)} tokens"
         )
-        ladders.append(f"{_LADDERS[ladder]} from {amount(first):,} up, {held} and {first.output_tokens} tokens out")
+        up = f"from {fixed(amount(first))} up"
+        ladders.append(f"{_LADDERS[ladder]} {up}, {held} and {first.output_tokens} tokens out")
     return (
         f"After everything else was measured, load was raised on the running server until something gave: "
         f"{'; '.join(ladders)}. A ladder ends at its first bad step. Each step was run once, so two steps bracket a "
@@ -89,7 +90,7 @@ def _summary(view: CaseView, brackets: list[Bracket]) -> str:
 
 
 def _point(row: StressRow) -> str:
-    return f"{amount(row):,} {_UNITS[row.ladder]}"
+    return f"{fixed(amount(row))} {_UNITS[row.ladder]}"
 
 
 def _verdict(row: StressRow) -> str:
@@ -111,16 +112,16 @@ def _steps(brackets: list[Bracket]) -> str:
         [
             text(r.variant),
             _LADDERS[r.ladder],
-            f"{r.concurrency:,}",
-            f"{r.input_tokens:,}",
-            f"{r.ok:,} of {r.n:,}",
-            f"{r.errors:,}",
-            f"{r.timeouts:,}",
+            fixed(r.concurrency),
+            fixed(r.input_tokens),
+            f"{fixed(r.ok)} of {fixed(r.n)}",
+            fixed(r.errors),
+            fixed(r.timeouts),
             number(r.throughput_tok_s, 4),
             number(r.ttft_ms_p95),
             number(r.tpot_ms_p95),
-            "–" if r.preemptions is None else f"{r.preemptions:,}",
-            "–" if r.kv_usage_max is None else f"{100 * r.kv_usage_max:.0f}",
+            "–" if r.preemptions is None else fixed(r.preemptions),
+            "–" if r.kv_usage_max is None else fixed(100 * r.kv_usage_max),
             _verdict(r),
         ]
         for b in brackets

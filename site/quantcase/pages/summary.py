@@ -15,7 +15,7 @@ from quantcase.charts.offload import offload_against_vram
 from quantcase.html import Column, badge, none, table
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, render
-from quantcase.text import notes_html, number, span, text
+from quantcase.text import fixed, notes_html, number, plain, said, span, text
 
 __all__ = ["page", "section"]
 
@@ -95,9 +95,9 @@ def _model_table(name: str, rows: Sequence[Row]) -> str:
     cells = [
         [
             text(r.quantization),
-            f"{r.file}",
-            f"{r.baseline}",
-            f"{r.offload}",
+            plain(r.file),
+            plain(r.baseline),
+            plain(r.offload),
             _minus(r.saved),
             _reduction(r),
             _agrees(r),
@@ -115,7 +115,7 @@ def _model_table(name: str, rows: Sequence[Row]) -> str:
 
 
 def _minus(value: Decimal) -> str:
-    return f"{value}".replace("-", "−")
+    return plain(value)
 
 
 def _reduction(row: Row) -> str:
@@ -129,7 +129,8 @@ def _agrees(row: Row) -> str:
         return '<span class="qc-check" data-state="none">– not stated</span>'
     if row.agrees:
         return '<span class="qc-check" data-state="ok">✓ agrees</span>'
-    stated = [f"{v} {unit}" for v, unit in ((row.stated_saved, "GB"), (row.stated_reduction, "%")) if v is not None]
+    given = ((row.stated_saved, "GB"), (row.stated_reduction, "%"))
+    stated = [f"{plain(v)} {unit}" for v, unit in given if v is not None]
     return f'<span class="qc-check" data-state="bad">✗ published: {", ".join(stated)}</span>'
 
 
@@ -138,7 +139,7 @@ def _chart(rows: Sequence[Row]) -> str:
         return ""
     ordered = sorted(rows, key=lambda r: r.file)
     bars = [
-        (r.model, r.quantization, place, float(value), f"{value}")
+        (r.model, r.quantization, place, float(value), plain(value))
         for r in ordered
         for place, value in (("baseline", r.baseline), ("offload", r.offload))
     ]
@@ -158,10 +159,10 @@ def _findings(found: Findings | None, rows: Sequence[Row]) -> str:
     least, most = found.floor
     lines = [
         f"**Baseline VRAM and file size.** {found.near} of {len(rows)} baselines lie within 5 % of their file's size; "
-        f"the ratio runs from {low:.3f} to {high:.3f}. Farthest from it: {_name(found.farthest)}, {found.farthest.file}"
-        f" GB of file and {found.farthest.baseline} GB of VRAM.",
-        f"**What offload leaves on the GPU.** From {least.offload} GB ({_name(least)}) to {most.offload} GB "
-        f"({_name(most)}) over all {len(rows)} rows.{_growth(found)}",
+        f"the ratio runs from {fixed(low, 3)} to {fixed(high, 3)}. Farthest from it: {_name(found.farthest)}, "
+        f"{plain(found.farthest.file)} GB of file and {plain(found.farthest.baseline)} GB of VRAM.",
+        f"**What offload leaves on the GPU.** From {plain(least.offload)} GB ({_name(least)}) to {plain(most.offload)} "
+        f"GB ({_name(most)}) over all {len(rows)} rows.{_growth(found)}",
         f"**Reduction and size.** {_reduction_words(found)}",
         _agreement(found, rows),
         f"**How sure.** {_runs(rows)} The spread of the runs is not published, so no interval can be given.",
@@ -174,7 +175,8 @@ def _growth(found: Findings) -> str:
     if not found.floor_growth:
         return ""
     parts = [
-        f"{text(model)} {text(a.quantization)} to {text(b.quantization)}: offload × {off:.2f}, baseline × {base:.2f}"
+        f"{text(model)} {text(a.quantization)} to {text(b.quantization)}: offload × {fixed(off, 2)}, "
+        f"baseline × {fixed(base, 2)}"
         for model, (a, b, off, base) in found.floor_growth.items()
     ]
     slower = all(1 < off < base for _, _, off, base in found.floor_growth.values())
@@ -227,8 +229,8 @@ def _uses(found: Sequence[Use], measured: Sequence[CaseView]) -> str:
         lines = [
             _SIZES[use.size],
             f"VRAM: {_span(use.offload)} GB with offload, {_span(use.baseline)} GB with everything on the GPU "
-            f"({models}, published); file {_span(use.file)} GB; reduction {use.reduction[0]:.1f} to "
-            f"{use.reduction[1]:.1f} %.",
+            f"({models}, published); file {_span(use.file)} GB; reduction {fixed(use.reduction[0], 1)} to "
+            f"{fixed(use.reduction[1], 1)} %.",
             f"Quality: {'; '.join(words for _, words in judged) or 'not measured, neither by the source nor here'}.",
         ]
         if judged:
@@ -252,7 +254,7 @@ def _judged(quantization: str, measured: Sequence[CaseView]) -> list[tuple[str, 
 
 def _span(bounds: tuple[Decimal, Decimal]) -> str:
     low, high = bounds
-    return f"{low}" if low == high else f"{low} to {high}"
+    return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
 
 
 def _measured(view: CaseView) -> str:
@@ -285,7 +287,7 @@ def _measured(view: CaseView) -> str:
         )
     names = ["File size (MB)", "Bits per weight", "Weights (MiB)", "KV cache (MiB)", "Working memory (MiB)"]
     names += ["Buffers on the GPU (MiB)", "Driver (MiB)"] if on_gpu else []
-    names += [f"{text(w)}, {text(load.words)} (tok/s)" for w, load in places] + ["Repeats"]
+    names += [f"{text(w)}, {said(load.words)} (tok/s)" for w, load in places] + ["Repeats"]
     columns = [Column("Variant"), *(Column(n, True) for n in names), Column("Quality")]
     caption = "Throughput with its 95 % interval over the repeats. Sizes as llama.cpp&#39;s log states them."
     caption += f" {_DRIVER}" if on_gpu else ""
@@ -298,7 +300,7 @@ def _pairs(view: CaseView) -> str:
         return none("No variant was measured both with everything on a GPU and with offload, so nothing is said of it.")
     rows = [
         [text(p.baseline), text(p.offload), *(number(v) for v in (p.baseline_gib, p.offload_gib, p.saved_gib)),
-         f"{p.reduction_pct:.1f}", _seen(p.baseline_device), _seen(p.offload_device)]
+         fixed(p.reduction_pct, 1), _seen(p.baseline_device), _seen(p.offload_device)]
         for p in found
     ]  # fmt: skip
     names = ["Baseline", "Offload", "VRAM baseline (GiB)", "VRAM offload (GiB)", "VRAM saved (GiB)", "Reduction (%)"]
@@ -334,7 +336,7 @@ def _notes(sources: Sequence[_Source], measured: Sequence[CaseView]) -> str:
         starts = sum(v.exit_state == "ok" for v in view.case.variants)
         parts.append(
             f"### {text(view.case.title)}\n\nMeasured by collector {text(info.collector_version)}: {study.repeats} "
-            f"repeats of each load point, {starts} server starts, {len(view.case.requests):,} requests, prompts from "
-            f"seed {study.seed}. Definitions: [methodology](../methodology.md)."
+            f"repeats of each load point, {starts} server starts, {fixed(len(view.case.requests))} requests, prompts "
+            f"from seed {study.seed}. Definitions: [methodology](../methodology.md)."
         )
     return "\n\n".join(parts) or none("There is no bundle to describe.")

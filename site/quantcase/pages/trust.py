@@ -6,7 +6,7 @@ from quantcase.analysis.trust import Trust
 from quantcase.html import Column, delta, table
 from quantcase.pages import little
 from quantcase.pages.view import CaseView
-from quantcase.text import number, text
+from quantcase.text import fixed, number, percent, said, text
 
 __all__ = ["panel", "section"]
 
@@ -21,7 +21,7 @@ def panel(view: CaseView) -> str:
     many = "s" if seen.starts[1] > 1 else ""
     words = [
         f"{_span(seen.repeats)} repeats a cell over {_span(seen.starts)} server start{many}",
-        f"{seen.requests:,} requests, {seen.failed:,} failed",
+        f"{fixed(seen.requests)} requests, {fixed(seen.failed)} failed",
         "A/A control measured" if seen.control else "no A/A control",
         f"{look} of {len(rows)} checks want a look" if look else f"all {len(rows)} checks passed or were not recorded",
     ]
@@ -36,7 +36,7 @@ def section(view: CaseView) -> str:
     """The same table in the methodology, and every single doubt."""
     parts = ["### Can I trust this?", _table(_rows(view), "trust-all")]
     if view.trust.flags:
-        rows = [[text(f.kind), text(f.where), text(f.words)] for f in view.trust.flags]
+        rows = [[text(f.kind), text(f.where), said(f.words)] for f in view.trust.flags]
         parts.append("### Doubts\n\n" + table("doubts", [Column("Kind"), Column("Where"), Column("What")], rows))
     return "\n\n".join(parts)
 
@@ -72,7 +72,7 @@ def _design(view: CaseView, seen: Trust) -> list[Row]:
     rows = [
         ("Repeats of each cell", _span(seen.repeats), "look" if few else "ok"),
         ("Server starts of each variant", f"{_span(seen.starts)}: {starts}", "ok" if seen.starts[0] > 1 else "look"),
-        ("Requests", f"{seen.requests:,}, {seen.failed:,} failed", "look" if seen.failed else "ok"),
+        ("Requests", f"{fixed(seen.requests)}, {fixed(seen.failed)} failed", "look" if seen.failed else "ok"),
     ]
     if seen.control:
         c = seen.control
@@ -123,11 +123,11 @@ def _engine(seen: Trust) -> list[Row]:
         rows.append(("Tokens by the engine's own counter", "not recorded", "none"))
     else:
         state = "ok" if abs(share - 1) < 0.01 else "look"
-        rows.append(("Tokens by the engine's own counter, against usage", f"{share:.2%} at the widest", state))
+        rows.append(("Tokens by the engine's own counter, against usage", f"{percent(share, 2)} at the widest", state))
     if hits is None:
         rows.append(("Prompt tokens from the prefix cache", "not recorded", "none"))
     else:
-        rows.append(("Prompt tokens from the prefix cache", f"{hits:.2%}", "ok" if hits < 0.01 else "look"))
+        rows.append(("Prompt tokens from the prefix cache", percent(hits, 2), "ok" if hits < 0.01 else "look"))
     return rows
 
 
@@ -138,11 +138,11 @@ def _machine(view: CaseView, seen: Trust) -> list[Row]:
         rows.append(("Clocks under load", "no GPU telemetry", "none"))
     else:
         low, high = seen.sm_clock_mhz
-        words = f"SM {low:,.0f} to {high:,.0f} MHz (5th to 95th percentile)"
+        words = f"SM {fixed(low)} to {fixed(high)} MHz (5th to 95th percentile)"
         rows.append(("Clocks under load", words, "look" if kinds & {"clocks", "throttled"} else "ok"))
     noise = sum(f.kind == "spread" for f in seen.flags)
     rows.append(("Cells whose repeats vary by more than 5 %", f"{noise}", "look" if noise else "ok"))
     others = [f for f in seen.flags if f.kind in ("foreign", "machines")]
-    words = "; ".join(f"{text(f.where)}: {text(f.words)}" for f in others[:3]) or "no sign of it"
+    words = "; ".join(f"{text(f.where)}: {said(f.words)}" for f in others[:3]) or "no sign of it"
     rows.append(("Anything else on the machine", words, "look" if others else "ok"))
     return rows

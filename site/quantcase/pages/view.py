@@ -18,6 +18,7 @@ from quantcase.analysis.verdict import Answer, Verdict, answer, verdicts
 from quantcase.catalog import Case
 from quantcase.client import Settings
 from quantcase.html import banner
+from quantcase.money import Money
 from quantcase.pages import imported
 from quantcase.text import text
 
@@ -29,12 +30,23 @@ class Options:
     """What the person who publishes decides."""
 
     client: str = ""
-    currency: str = "USD"
     prices: tuple[tuple[str, float], ...] = ()  # GPU profile name -> USD per hour, instead of the bundle's price
     show_simulated: bool = True
     show_published: bool = True
     confidential: bool = False
     site: Settings = field(default_factory=Settings)
+
+    @classmethod
+    def of(cls, site: Settings) -> Options:
+        """What a site's settings say to pages."""
+        return cls(
+            client=site.client,
+            prices=tuple(site.prices.items()),
+            show_simulated=site.show_simulated,
+            show_published=site.show_published,
+            confidential=bool(site.confidential),
+            site=site,
+        )
 
 
 _BELOW = {
@@ -49,6 +61,11 @@ class CaseView:
 
     case: Case
     options: Options
+
+    @property
+    def money(self) -> Money:
+        """How amounts are written on this site."""
+        return Money(self.options.site.currency)
 
     @cached_property
     def usd_per_hour(self) -> float | None:

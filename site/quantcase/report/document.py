@@ -24,7 +24,7 @@ from quantcase.pages import data, quality, trust
 from quantcase.pages.findings import headline
 from quantcase.pages.view import CaseView
 from quantcase.report.fit import fit_tables
-from quantcase.text import text
+from quantcase.text import fixed, plain, text
 
 __all__ = ["html_document", "open_case", "sections"]
 
@@ -160,12 +160,13 @@ def _appendix(view: CaseView) -> str:
     """Which bundle this is, to the byte: identity, files, environment, and how to do it again."""
     case, info = view.case, view.case.bundle.info
     page = sections(data.page(view))
-    prices = f"{view.usd_per_hour:g} USD an hour, {view.price_source}" if view.usd_per_hour is not None else "none"
+    prices = f"{plain(view.usd_per_hour)} USD an hour, {view.price_source}" if view.usd_per_hour is not None else "none"
+    done = f"{fixed(info.cells_done)} of {fixed(info.cells_planned)}"
     rows = [
         ["Bundle", text(case.id)],
         ["sha256 of its manifest", f"<code>{file_sha256(case.bundle.folder / MANIFEST)}</code>"],
         ["Study", text(info.study)],
-        ["State of the run", f"{text(info.status)}, {info.cells_done:,} of {info.cells_planned:,} cell repeats"],
+        ["State of the run", f"{text(info.status)}, {done} cell repeats"],
         ["Created", text(case.bundle.manifest.created)],
         ["Collector, bundle format", f"{text(info.collector_version)}, {info.format}"],
         ["Price", prices],

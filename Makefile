@@ -56,8 +56,10 @@ bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 ins
 	if [ "$(PEERS)" = 1 ]; then bash tools/install_peers.sh .cache/peers; fi
 	$(BIN)/python -m benchmarks.run
 
-bench-site: $(VENV)/.dev  ## how long the site takes, beside MkDocs alone; writes benchmarks/SITE.md
+bench-site: $(VENV)/.dev  ## how long the site takes beside MkDocs alone, what its pages weigh and score; writes benchmarks/SITE.md and PAGES.md
 	$(BIN)/python -m benchmarks.site
+	$(BIN)/mkdocs build --strict --quiet
+	sh tools/install_lighthouse.sh .cache/node && $(BIN)/python -m benchmarks.pages public
 
 pyz: $(VENV)/.dev  ## the collector as one file for a box without pip (dist/collect.pyz)
 	bash tools/make_pyz.sh dist/collect.pyz

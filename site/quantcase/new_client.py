@@ -22,7 +22,7 @@ site_name: Quantization case study for @TITLE@
 docs_dir: ../../docs
 site_dir: ../../public/clients/@NAME@
 theme:
-  custom_dir: ../../overrides
+  custom_dir: ../../site/overrides
   logo: assets/logo.svg # yours: clients/@NAME@/docs/assets/logo.svg
 plugins:
   search: {}
@@ -34,7 +34,7 @@ plugins:
     confidential: Confidential. Prepared for @TITLE@ only.
     cases: [@CASES@] # folders in results/; an empty list shows all
     leave_out: # pages that this client does not get; links to them become words
-      [guide/*, notebooks/*, architecture.md, offers/*, history/*, summary/*, cases/*/notes/*]
+      [guide/*, schema/index.md, notebooks/*, architecture.md, offers/*, history/*, summary/*, cases/*/notes/*]
     currency: USD # or {code: EUR, rate: 0.92, source: ECB reference rate, date: 2026-11-20}: EUR for 1 USD
     prices: {} # USD per hour by GPU profile, instead of the bundle's: {h200: 3.59}
     numbers: en # signs of decimals and thousands: en 1,234.5  de 1.234,5  fr 1 234,5

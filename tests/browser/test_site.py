@@ -114,6 +114,8 @@ def test_a_chart_on_a_phone_scrolls_inside_its_own_frame(browser: Browser, site:
             assert figure["x"] <= box["x"]
             assert box["x"] + box["width"] <= figure["x"] + figure["width"] <= 390
         frame = page.locator(".qc-chart").first
+        frame.scroll_into_view_if_needed()  # what is out of sight is laid out when it comes near
+        page.wait_for_timeout(300)
         assert frame.evaluate("e => { e.scrollLeft = 999; return e.scrollLeft }") > 50
 
 

@@ -32,8 +32,7 @@
       nav.removeAttribute("aria-labelledby");
     });
     document.querySelectorAll("article pre > code, article pre:not(:has(code))").forEach((pre) => {
-      pre.toggleAttribute("tabindex", pre.scrollWidth > pre.clientWidth);
-      if (pre.hasAttribute("tabindex")) pre.setAttribute("tabindex", "0");
+      pre.setAttribute("tabindex", "0"); // what is folded or not laid out yet has no width to ask for
     });
   }
 

@@ -66,7 +66,7 @@
         if (toggle.checked && seen instanceof HTMLElement) seen.focus({ preventScroll: true });
         else if (toggle.checked && turns > 0) enter(turns - 1);
       }, DRAWER_MS);
-      enter(5);
+      enter(30);
     });
     if (toggle.id === "__drawer") document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !toggle.checked) return;

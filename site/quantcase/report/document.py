@@ -63,12 +63,16 @@ def open_case(folder: Path) -> Case:
     return case
 
 
+# Front matter, and headings that only a screen reader meets: paper has its own.
+_FOR_THE_SITE = re.compile(r"\A---\n.*?\n---\n|^<h2 class=\"qc-unseen\">.*?</h2>$", re.S | re.M)
+
+
 def sections(page: str, level: int = 2) -> dict[str, str]:
     """A generated page by its headings of one level, in order; what stands before the first is under ''.
 
     Text out of a bundle starts no heading: text() makes every # of it an entity.
     """
-    first, *rest = re.split(rf"^{'#' * level} (.+)$", page, flags=re.M)
+    first, *rest = re.split(rf"^{'#' * level} (.+)$", _FOR_THE_SITE.sub("", page), flags=re.M)
     return {"": first.strip()} | {name: body.strip() for name, body in zip(rest[::2], rest[1::2], strict=True)}
 
 

@@ -58,15 +58,21 @@
       if (toggle.id !== "__drawer" || !toggle.checked) return;
       /** When the drawer has come: its first link that no other part of the menu covers. @param {number} turns */
       const enter = (turns) => setTimeout(() => {
-        const links = [...document.querySelectorAll(".md-sidebar--primary .md-nav__link[href]")];
+        const links = [...document.querySelectorAll(".md-sidebar--primary .md-nav__link:is([href], [tabindex])")];
         const seen = links.find((link) => {
           const { x, y, width, height } = link.getBoundingClientRect();
           return width > 0 && link.contains(document.elementFromPoint(x + width / 2, y + height / 2));
         });
-        if (toggle.checked && seen instanceof HTMLElement) seen.focus({ preventScroll: true });
+        // A menu of one page shows that page's own parts: then the first of what lies on the screen at all.
+        const near = turns > 0 ? undefined : links.find((link) => {
+          const { x, y, width } = link.getBoundingClientRect();
+          return width > 0 && x >= 0 && y >= 0 && x < innerWidth && y < innerHeight;
+        });
+        const target = seen ?? near;
+        if (toggle.checked && target instanceof HTMLElement) target.focus({ preventScroll: true });
         else if (toggle.checked && turns > 0) enter(turns - 1);
       }, DRAWER_MS);
-      enter(30);
+      enter(5);
     });
     if (toggle.id === "__drawer") document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !toggle.checked) return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(here).as_posix().startswith(TIMED):
             item.add_marker(pytest.mark.timed)
+
+
+@pytest.fixture(autouse=True)
+def _csv_as_it_comes() -> None:
+    """frictionless, which checks bundles in some tests, lifts the csv module's limit for the whole process."""
+    csv.field_size_limit(131072)

@@ -23,7 +23,7 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base  ## measure a small model on this CPU, build the site, say where to look
 	rm -rf results/*-cpu-cpu
 	$(BIN)/collect run --gpu cpu --out results
-	$(BIN)/collect check results/*
+	$(BIN)/collect check results/*-cpu-cpu
 	$(BIN)/mkdocs build --strict --quiet
 	@echo
 	@echo "The site is in public/. Look at it with:"

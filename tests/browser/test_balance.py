@@ -22,6 +22,7 @@ from quantcase.analysis.experiments import Balance
 from quantcase.catalog import load
 from quantcase.pages import log_balance
 from quantcase.pages.view import CaseView, Options
+from tests.real import RESULTS
 
 pytestmark = pytest.mark.browser
 
@@ -62,7 +63,7 @@ def block(view: CaseView, workload: str) -> str:
 def view(tmp_path_factory: pytest.TempPathFactory) -> CaseView:
     """The recorded H200 run: its fronts have six and seven configurations, and near ones among them."""
     results = tmp_path_factory.mktemp("results")
-    (results / CASE).symlink_to(ROOT / "results" / CASE)
+    (results / CASE).symlink_to(RESULTS / CASE)
     return CaseView(load(results).cases[0], Options())
 
 

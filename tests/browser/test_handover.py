@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.makers import make_bundle
 from tests.project import put_project
+from tests.real import RESULTS
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The unpacked site of a client made by `collect new-client`, and a case."""
     work = tmp_path_factory.mktemp("handover")
     folder = make_bundle(work / "results", weights="real")
-    shutil.copytree(ROOT / "results" / ANSWERED, work / "results" / ANSWERED)
+    shutil.copytree(RESULTS / ANSWERED, work / "results" / ANSWERED)
     put_project(work)
     assert collect("new-client", "acme", cwd=work).returncode == 0
     config = work / "clients" / "acme" / "mkdocs.yml"

@@ -23,6 +23,7 @@ from quantcase.pages.view import CaseView, Options
 from quantcase.signs import written_in
 from quantcase.text import number, percent, span
 from tests.browser.test_site import opened
+from tests.real import RESULTS
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ def test_at_the_defaults_the_calculator_shows_what_the_page_says(
 
 
 def test_both_languages_make_the_same_rows_over_a_grid(browser: Browser, site: tuple[str, str]) -> None:
-    cases = [costs.cost_of(CaseView(c, Options())) for c in load(ROOT / "results").cases]
+    cases = [costs.cost_of(CaseView(c, Options())) for c in load(RESULTS).cases]
     cases = [replace(c, price=c.price or 0.07) for c in cases if c.lanes]
     assert len(cases) >= 2
     budgets = (None, Budget("e2e", 700), Budget("e2e", 100), Budget("ttft", 125.5), Budget("ttft", 1))

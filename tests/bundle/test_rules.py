@@ -19,11 +19,11 @@ from collector.bundle.rules.enough import least_n
 from collector.cli import cli
 from tests.bundle import breakers_files, breakers_rows, breakers_trust
 from tests.bundle.breaking import BREAKERS, Box, sound_bundle
+from tests.real import RESULTS
 from tools.rules_page import PAGE, page
 
 __all__ = ["breakers_files", "breakers_rows", "breakers_trust"]  # importing them registers what they break
 
-RESULTS = Path(__file__).parents[2] / "results"
 # Rules about grades and files that a measured bundle of our own does not have.
 ABSENT = {"Q1202", "Q1205", "Q1206", "Q1207"}
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-RESULTS = Path(__file__).parents[2] / "results"
+from tests.real import RESULTS
+
 BUNDLES = sorted(
     p
     for p in RESULTS.iterdir()

@@ -9,7 +9,6 @@ import csv
 import gzip
 import json
 import tomllib
-from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -17,8 +16,8 @@ import pytest
 from collector.bundle.check import check
 from quantcase.build import generate
 from quantcase.pages.view import Options
+from tests.real import RESULTS
 
-RESULTS = Path(__file__).parents[2] / "results"
 BUNDLES = sorted(p.name for p in RESULTS.iterdir() if p.is_dir() and "-cpu-cpu" not in p.name)
 
 

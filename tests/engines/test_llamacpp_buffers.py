@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.engines.llamacpp_buffers import DeviceBuffer, Offload, device_buffers, offload, vram_mib
+from tests.real import CPU_BUNDLE
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "samples" / "llama-server" / "server-q4_k_m.log"
@@ -105,7 +106,7 @@ def test_the_recorded_server_on_a_cpu() -> None:
     assert vram_mib(found, "CPU") == 7.52
 
 
-@pytest.mark.parametrize("log", sorted((ROOT / "results").glob("*-cpu-cpu/logs/*.log.gz")), ids=lambda p: p.name)
+@pytest.mark.parametrize("log", sorted(CPU_BUNDLE.glob("logs/*.log.gz")), ids=lambda p: p.name)
 def test_logs_of_our_own_runs_name_weights_context_and_working_memory(log: Path) -> None:
     found = device_buffers(gzip.decompress(log.read_bytes()).decode("utf-8", "replace"))
     assert {b.kind for b in found} >= {"model", "kv", "compute"}

@@ -35,9 +35,9 @@ from quantcase.catalog import load
 from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle, study
+from tests.real import RESULTS
 from tests.site.test_history import a_run, small
 
-RESULTS = Path(__file__).parents[2] / "results"
 CPU, H200, GH200 = "2026-11-21-cpu-cpu", "2026-11-21-h200-h200-shape", "2025-10-09-gh200-shimmy-moe"
 
 

@@ -26,6 +26,7 @@ from quantcase.catalog import load
 from quantcase.pages import costs
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle
+from tests.real import RESULTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,7 +157,7 @@ def cells(page: str, name: str) -> list[list[str]]:
 
 
 def test_the_page_holds_the_real_bundle_s_costs_worked_out_from_its_rows() -> None:
-    folder = ROOT / "results" / "2026-11-21-h200-h200-shape"
+    folder = RESULTS / "2026-11-21-h200-h200-shape"
     page = costs.page([view(folder)])
     speeds = [
         c.throughput_tok_s

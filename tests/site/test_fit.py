@@ -27,9 +27,10 @@ from quantcase.catalog import load
 from quantcase.pages import fit as fit_page
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle
+from tests.real import RESULTS
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT / "results" / "2026-11-21-h200-h200-shape"
+REAL = RESULTS / "2026-11-21-h200-h200-shape"
 LLAMA = fit_page.shapes()["llama-3_1-8b"]
 FORMATS = fit_page.formats()
 
@@ -40,7 +41,7 @@ def views(results: Path) -> list[CaseView]:
 
 @pytest.fixture(scope="module")
 def real() -> list[CaseView]:
-    return [v for v in views(ROOT / "results") if v.case.id == REAL.name]
+    return [v for v in views(RESULTS) if v.case.id == REAL.name]
 
 
 @pytest.mark.parametrize(

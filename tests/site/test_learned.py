@@ -17,8 +17,8 @@ from quantcase.catalog import Catalog, load
 from quantcase.pages import case, learned
 from quantcase.pages.view import CaseView, Options
 from tests.makers import STUDY, make_bundle
+from tests.real import RESULTS
 
-RESULTS = Path(__file__).parents[2] / "results"
 MEASURED = ("2026-11-21-h200-h200-shape", "2026-11-21-cpu-cpu")
 FIGURE = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
 

@@ -17,8 +17,7 @@ from quantcase.analysis.little import Agreement, Little, agreement, little
 from quantcase.catalog import Case, load
 from quantcase.pages.little import row
 from tests.makers import make_bundle
-
-RESULTS = Path(__file__).parents[2] / "results"
+from tests.real import RESULTS
 
 
 def request(index: int, begun: float, e2e: float, ttft: float = 0.1, tokens: int = 10) -> RequestRow:

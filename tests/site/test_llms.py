@@ -17,9 +17,9 @@ from quantcase.pages import llms
 from quantcase.pages.case import case_json
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle
+from tests.real import RESULTS
 from tests.site.test_history import small
 
-RESULTS = Path(__file__).parents[2] / "results"
 ENTRY = re.compile(r"- \[((?:\\.|[^\]\\])+)\]\(([^()\s]+)\): \S.*")
 
 

@@ -37,8 +37,8 @@ from quantcase.analysis.projection_check import held_out
 from quantcase.analysis.projection_rules import Known, case_reason, kernel_reason, known, load_reason, variant_reason
 from quantcase.catalog import Case
 from tests.makers import make_bundle, variant_row
+from tests.real import RESULTS
 
-RESULTS = Path(__file__).parents[2] / "results"
 H200, H100, A100, RTX2000 = (gpus.get(n) for n in ("h200", "h100", "a100", "rtx2000"))
 CHAT = Workload(name="chat", input_tokens=256, output_tokens=128, concurrency=[1, 8, 16])
 BF16 = Variant(name="bf16", model="m")

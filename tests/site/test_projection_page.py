@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,8 +16,7 @@ from quantcase.pages import projection as page_of
 from quantcase.pages.view import CaseView, Options
 from quantcase.text import number
 from tests.makers import make_bundle
-
-RESULTS = Path(__file__).parents[2] / "results"
+from tests.real import RESULTS
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from quantcase.pages import data
 from quantcase.pages.view import CaseView, Options
 from quantcase.provenance import REGISTRY, kind_of, source
 from tests.makers import make_bundle
+from tests.real import RESULTS
 
 ROOT = Path(__file__).parents[2]
 ANY = re.compile(r'<(?:div class="qc-table"|figure class="qc-figure") id="([^"]*)"')
@@ -59,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Output], 
     """The outputs of the real bundles and of a seeded one, dressed, and what each case offers."""
     results = tmp_path_factory.mktemp("results")
     make_bundle(results, name="seeded", weights="real")
-    for folder in sorted((ROOT / "results").iterdir()):
+    for folder in sorted(RESULTS.iterdir()):
         (results / folder.name).symlink_to(folder)
     catalog, outputs = generate(results, Options())
     assert catalog.unreadable == []
@@ -244,7 +245,7 @@ def test_an_unknown_name_still_gets_a_link_and_no_claim() -> None:
 
 def test_the_real_bundles_are_read() -> None:
     """What the tests above rest on: a measured GPU case, a CPU case with quality, a published one."""
-    grades = {(c.bundle.info.grade, bool(c.answers)) for c in load(ROOT / "results").cases}
+    grades = {(c.bundle.info.grade, bool(c.answers)) for c in load(RESULTS).cases}
     assert {("measured", True), ("measured", False), ("published", False)} <= grades
 
 

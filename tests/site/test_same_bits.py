@@ -21,8 +21,8 @@ from quantcase.pages import same_bits
 from quantcase.pages.view import CaseView, Options
 from tests import makers
 from tests.makers import STUDY, make_bundle
+from tests.real import RESULTS
 
-RESULTS = Path(__file__).parents[2] / "results"
 # fp8 runs at 0.66 of the baseline's time a token, int8 at 0.50, awq and gptq both at 0.55.
 SPEED = {**makers.SPEED, "gptq": 0.55, "int8": 0.50}
 

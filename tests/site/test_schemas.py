@@ -23,12 +23,13 @@ from collector.bundle.marks import MARKS
 from collector.bundle.schema import TABLES
 from collector.plan import plan
 from quantcase.pages import schemas
+from tests.real import RESULTS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "format-1"
 OPEN = GOLDEN / "2026-11-21-h200-golden-interrupted"
 JUDGED = GOLDEN / "2026-11-21-h200-golden-judged"
-BUNDLES = [p for folder in (GOLDEN, ROOT / "results") for p in sorted(folder.iterdir()) if p.is_dir()]
+BUNDLES = [p for folder in (GOLDEN, RESULTS) for p in sorted(folder.iterdir()) if p.is_dir()]
 CLOSED = [p for p in BUNDLES if p != OPEN]
 MOST_LINES, MOST_BYTES = 200, 120_000  # of a JSONL file of a real bundle: the first lines tell
 DOCUMENTS = {s.file: s.schema for s in schemas.documents()}

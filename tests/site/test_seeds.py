@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from quantcase.build import generate
 from quantcase.pages.view import Options
 from tests.makers import make_bundle
+from tests.real import RESULTS
 
 # (seed, its section or table, page below the case or at the root, heading or table that holds it now)
 COUNTERPARTS = [
@@ -79,7 +78,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Pages by the name of their folder, `/` before those that stand at the root."""
     results = tmp_path_factory.mktemp("results")
     folder = make_bundle(results, weights="real")
-    published = Path(__file__).parents[2] / "results" / "2025-10-09-gh200-shimmy-moe"
+    published = RESULTS / "2025-10-09-gh200-shimmy-moe"
     (results / published.name).symlink_to(published)
     _, outputs = generate(results, Options())
     found = {}

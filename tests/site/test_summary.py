@@ -21,6 +21,7 @@ from quantcase.pages import summary
 from quantcase.pages.view import CaseView, Options
 from quantcase.text import number
 from tests.makers import STUDY, make_bundle, variant_row
+from tests.real import RESULTS
 from tools import published_seed002
 
 # The seed's own words: its two tables with their F16 lines.
@@ -41,7 +42,6 @@ SEED = """
 **Original F16**: 31 GB file size
 """
 HEADER = ",".join(published_seed002.COLUMNS) + "\n"
-RESULTS = Path(__file__).parents[2] / "results"
 
 
 def page_of(results: Path) -> str:

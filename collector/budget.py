@@ -17,22 +17,22 @@ class OutOfBudget(Exception):
 
 
 class Budget:
-    """Counts from when it is made.
+    """Counts from when it is made, at the price of one GPU's hour for each of the `gpus` that are held.
 
     Raises:
         UsageFault: dollars are named, and there is no price to count them by.
     """
 
-    def __init__(self, *, minutes: float | None, usd: float | None, price: Price | None) -> None:
+    def __init__(self, *, minutes: float | None, usd: float | None, price: Price | None, gpus: int = 1) -> None:
         self._began = time.monotonic()
-        self._price = price
+        self._usd_per_hour = None if price is None else price.usd_per_hour * gpus
         limits: list[tuple[float, str]] = []
         if minutes is not None:
             limits.append((60 * minutes, f"the time of {minutes:g} min is spent"))
         if usd is not None:
-            if price is None:
+            if self._usd_per_hour is None:
                 raise UsageFault("--max-usd needs a price per hour", fix="set [price] in the study, or --max-minutes")
-            limits.append((3600 * usd / price.usd_per_hour, f"the money of ${usd:g} is spent"))
+            limits.append((3600 * usd / self._usd_per_hour, f"the money of ${usd:g} is spent"))
         self._limit_s, self._reason = min(limits, default=(float("inf"), ""))
 
     @property
@@ -43,7 +43,7 @@ class Budget:
     @property
     def usd(self) -> float | None:
         """Spent so far; None without a price."""
-        return None if self._price is None else self.minutes / 60 * self._price.usd_per_hour
+        return None if self._usd_per_hour is None else self.minutes / 60 * self._usd_per_hour
 
     def keep(self, needed_s: float) -> None:
         """Raises OutOfBudget when what comes next, which took `needed_s` the last time, may not fit any more."""

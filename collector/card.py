@@ -1,4 +1,4 @@
-"""The card that is measured on: its memory, its samples, and the wait until it is empty again."""
+"""The cards that a server is measured on: their memory, their samples, and the wait until they are empty again."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ _SLACK_MIB = 300.0
 
 
 class Card:
-    """One GPU, or none: then nothing is sampled, and there is nothing to wait for.
+    """The GPUs of one server, or none: then nothing is sampled, and there is nothing to wait for.
 
     Args:
-        index: of the GPU on the box; None for a run that needs none.
+        indices: of the GPUs on the box; none for a run that needs none.
     """
 
-    def __init__(self, gpus: Gpus, index: int | None) -> None:
+    def __init__(self, gpus: Gpus, *indices: int) -> None:
         self._gpus = gpus
-        self.index = index
+        self.indices = indices
 
     def used_mib(self) -> float | None:
-        """Device memory in use, MiB; None without a card, or where the driver does not say (any more)."""
-        return self._gpus.used_mib(self.index) if self.index is not None else None
+        """Device memory in use on all of them, MiB; None without a card, or where the driver does not say now."""
+        used = [self._gpus.used_mib(i) for i in self.indices]
+        known = [u for u in used if u is not None]
+        return sum(known) if known and len(known) == len(used) else None
 
     @contextlib.contextmanager
     def sampled(self, append: Callable[[TelemetryRow], object], clock: Callable[[], float]) -> Iterator[Sampler | None]:
-        """Sample it into `append` meanwhile; None without a card."""
-        if self.index is None:
+        """Sample them into `append` meanwhile; None without a card."""
+        if not self.indices:
             yield None
             return
-        with Sampler(self._gpus, self.index, append, clock=clock) as sampler:
+        with Sampler(self._gpus, self.indices, append, clock=clock) as sampler:
             yield sampler
 
     async def released(self, idle_mib: float | None, say: Callable[[str], None]) -> None:

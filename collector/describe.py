@@ -35,6 +35,10 @@ def first_row(variant: Variant, start: int, engine: str) -> VariantRow:
         bits=variant.bits,
         kv_dtype=variant.kv_dtype,
         argv="[]",
+        gpus=variant.gpus,
+        tensor_parallel=variant.tensor_parallel,
+        pipeline_parallel=variant.pipeline_parallel,
+        data_parallel=variant.data_parallel,
     )
 
 
@@ -46,6 +50,11 @@ def describe(row: VariantRow, server: Server, baseline: EngineFacts | None) -> N
     row.engine_version = facts.version
     for name in _FACTS:
         setattr(row, name, getattr(facts, name))
+    if row.data_parallel and row.data_parallel > 1:  # each replica states its own
+        if row.kv_cache_tokens is not None:
+            row.kv_cache_tokens *= row.data_parallel
+        if row.max_concurrency is not None:
+            row.max_concurrency *= row.data_parallel
     proof = facts.evidence.get("kernel_class") or facts.evidence.get("kernel_path")
     row.evidence = redact(proof.text) if proof else None
     for name in _TIMES:

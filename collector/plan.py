@@ -64,6 +64,7 @@ def plan(study: Study, profile: GpuProfile, *, memory_gib: float | None = None, 
     parts = _together([v.times for v in variants if v.verdict not in _NOT_MEASURED])
     minutes = total(parts) if profile.kind == "gpu" else None
     cells = study.cells()
+    held = max(v.gpus for v in study.variants)
     return Plan(
         study=study.id,
         gpu=profile.name,
@@ -76,7 +77,7 @@ def plan(study: Study, profile: GpuProfile, *, memory_gib: float | None = None, 
         variants=variants,
         times=parts,
         minutes=minutes,
-        cost_usd=minutes.times(study.price.usd_per_hour / 60) if minutes and study.price else None,
+        cost_usd=minutes.times(held * study.price.usd_per_hour / 60) if minutes and study.price else None,
         price=study.price,
         notes=_notes(study, profile, parts, minutes, assumed=memory is not None and memory_gib is None),
     )
@@ -185,7 +186,10 @@ def _variant(
         verdict="unknown",
         reason="",
         notes=[text for level, text in rules if level != "refused"],
+        gpus=variant.gpus,
     )
+    if variant.gpus > 1:
+        result.notes.append(f"{variant.gpus} GPUs: memory is of each one, traffic between them is in no figure")
     shape = shapes.find(variant.model, study.base_model)
     weights = shape.weight_bytes(variant.method, variant.bits) if shape else None
     kv = shape.kv_bytes_per_token(variant.kv_dtype) if shape else None
@@ -196,13 +200,14 @@ def _variant(
         what = f"method {variant.method}" if weights is None else f"KV data type {variant.kv_dtype}"
         result.reason = f"cannot estimate, bits of {what} are not known"
     else:
-        result.weights_gib = weights / GIB
+        parts = variant.tensor_parallel * variant.pipeline_parallel  # a replica's weights and KV are divided by these
+        result.weights_gib = weights / parts / GIB
         if profile.kind == "gpu":
             known = speeds(variant, shape, profile, kv=kv, eager=settings.eager)
         if memory is None:
             result.reason = "no GPU memory to plan with"
         else:
-            _memory(result, study, shape, settings, memory * settings.utilisation, kv)
+            _memory(result, study, variant, shape, settings, memory * settings.utilisation, kv / parts)
     refused = [text for level, text in rules if level == "refused"]
     if refused:
         result.verdict, result.reason = "unsupported", refused[0]
@@ -215,9 +220,18 @@ def _variant(
 
 
 def _memory(
-    result: VariantPlan, study: Study, shape: shapes.ModelShape, settings: _Settings, budget: float, kv: float
+    result: VariantPlan,
+    study: Study,
+    variant: Variant,
+    shape: shapes.ModelShape,
+    settings: _Settings,
+    budget: float,
+    kv: float,
 ) -> None:
-    """Fill in the memory of `result` and judge it against `budget` (GiB)."""
+    """Fill in the memory of `result`, of each of its GPUs, and judge it against one GPU's `budget` (GiB).
+
+    `kv` are the bytes that a token takes on one of them.
+    """
     assert result.weights_gib is not None  # noqa: S101 - the caller has just set it
     activations = settings.batched_tokens * 2 * (shape.hidden_size + shape.intermediate_size) * 2
     logits = settings.max_num_seqs * shape.vocab_size * 4
@@ -225,7 +239,7 @@ def _memory(
     result.graphs_gib = 0.0 if settings.eager else _GRAPHS_GIB
     result.context_gib = _CONTEXT_GIB
     heaviest = max(
-        min(load.concurrency or settings.max_num_seqs, settings.max_num_seqs)
+        min(math.ceil((load.concurrency or settings.max_num_seqs) / variant.data_parallel), settings.max_num_seqs)
         * _blocks(w.input_tokens + w.output_tokens)
         for w, load in study.cells()
     )

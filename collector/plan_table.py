@@ -62,13 +62,15 @@ def _times(plan: Plan) -> Table:
 
 
 def _sum(plan: Plan) -> Text:
+    held = max((v.gpus for v in plan.variants), default=1)
     lines = [f"{len(plan.load_points)} load points, {plan.cells} cells with repeats, {plan.requests} requests"]
     if plan.minutes:
         lines.append(f"about {plan.minutes.mid:.0f} minutes ({plan.minutes.low:.0f} to {plan.minutes.high:.0f})")
     else:
         lines.append("time: unknown")
     if plan.cost_usd and plan.price:
-        at = f"at {plan.price.usd_per_hour:.2f} $/h ({plan.price.source}, {plan.price.date})"
+        each = f" for each of {held} GPUs" if held > 1 else ""
+        at = f"at {plan.price.usd_per_hour:.2f} $/h{each} ({plan.price.source}, {plan.price.date})"
         lines.append(f"{_usd(plan.cost_usd)} {at}")
     return Text("\n".join([*lines, *plan.notes]))
 

@@ -73,7 +73,7 @@ def speeds(variant: Variant, shape: ModelShape, profile: GpuProfile, *, kv: floa
     """Fast, middle and slow; None where the card's bandwidth or arithmetic, or the bits of a weight, are not known.
 
     Args:
-        kv: bytes of K/V a token.
+        kv: bytes of K/V a token, over all GPUs of the server.
         eager: without captured graphs, where launches weigh more.
     """
     tflops = _compute_tflops(variant, profile)
@@ -81,12 +81,14 @@ def speeds(variant: Variant, shape: ModelShape, profile: GpuProfile, *, kv: floa
     if tflops is None or streamed is None or profile.bandwidth_gb_s is None:
         return None
     peak, step = profile.bandwidth_gb_s.value * 1e9, _STEP_EAGER_S if eager else _STEP_S
+    # What the traffic between GPUs costs is not known before it is measured: from nothing at all to all that they gain.
+    share = variant.tensor_parallel
     fast, middle, slow = (
-        Speed(shape, streamed, kv, memory * peak, compute * tflops * 1e12, fixed)
-        for memory, compute, fixed in (
-            (_ETA_MEMORY.high, _ETA_COMPUTE.high, step.high),
-            (_ETA_MEMORY.mid, _ETA_COMPUTE.mid, step.mid),
-            (_ETA_MEMORY.low, _ETA_COMPUTE.low, step.low),
+        Speed(shape, streamed, kv, gain * memory * peak, gain * compute * tflops * 1e12, fixed)
+        for gain, memory, compute, fixed in (
+            (share, _ETA_MEMORY.high, _ETA_COMPUTE.high, step.high),
+            ((1 + share) / 2, _ETA_MEMORY.mid, _ETA_COMPUTE.mid, step.mid),
+            (1, _ETA_MEMORY.low, _ETA_COMPUTE.low, step.low),
         )
     )
     return fast, middle, slow

@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from collector.design import with_control
-from collector.errors import QuantcaseError, UsageFault
-from collector.gpus import GpuProfile, recognise
+from collector.errors import UsageFault
+from collector.gpus import GpuProfile
 from collector.plan import for_profile
-from collector.probes.nvml import Gpus
 from collector.study import Price, Study
 
-__all__ = ["asked", "check_gpu", "check_names", "designed", "narrowed", "priced", "share"]
+__all__ = ["asked", "check_names", "designed", "narrowed", "priced", "share"]
 
 
 _QUICK_ITEMS = {"exact": 40, "labels": 23, "likelihood": 6, "long-context": 5}
@@ -85,32 +84,6 @@ def narrowed(study: Study, names: tuple[str, ...]) -> Study:
         raise UsageFault(f"the baseline {study.baseline} is not among the variants", fix="name it too")
     kept = study.predictions if study.predictions and study.predictions.variant in names else None
     return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names], predictions=kept)
-
-
-def check_gpu(profile: GpuProfile, gpus: Gpus, *, allow_other: bool) -> int | None:
-    """The index of the GPU to measure on; None for profiles that need none.
-
-    Raises:
-        QuantcaseError: there is no GPU, or another one than the one named.
-    """
-    if profile.kind != "gpu":
-        return None
-    if not gpus.cards:
-        raise QuantcaseError(
-            f"--gpu {profile.name} needs an {profile.title}, and no NVIDIA GPU or driver was found on this machine",
-            fix="run `collect doctor`, or try `--gpu cpu`, which needs no GPU",
-        )
-    for device in gpus.cards:
-        found = recognise(device.name, device.vram_mib)
-        if found is not None and found.name == profile.name:
-            return device.index
-    names = ", ".join(sorted({f"{d.name} ({d.vram_mib:,.0f} MiB)" for d in gpus.cards}))
-    if allow_other:
-        return gpus.cards[0].index
-    raise QuantcaseError(
-        f"--gpu {profile.name} names an {profile.title}, this machine has {names}",
-        fix="use `--gpu auto`, or `--allow-other-gpu` to record both",
-    )
 
 
 def priced(study: Study, profile: GpuProfile) -> Study:

@@ -5,51 +5,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import functools
-import json
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from collector import cards
 from collector.after import After
 from collector.budget import Budget, OutOfBudget
-from collector.bundle import manifest as manifests
-from collector.bundle.schema import Environment, Status, VariantRow, rounded
+from collector.bundle.co_location import CoLocation, read_co_location, write_co_location
+from collector.bundle.schema import Environment, Status, VariantRow
 from collector.bundle.write import BundleWriter, bundle_name
-from collector.card import Card
 from collector.claim import check_clock, claimed, unwritable
-from collector.describe import describe, first_row, log_tail
+from collector.co_locate import trial
+from collector.describe import first_row
 from collector.design import imprecise, order
+from collector.due import Due, WantedOf, everywhere
 from collector.engines import registry
-from collector.engines.base import Engine, EngineFacts, Server, ServeRequest, StartFailed
-from collector.engines.process import free_port, port_is_free
+from collector.engines.base import Engine
+from collector.engines.process import port_is_free
 from collector.errors import QuantcaseError
 from collector.gpus import GpuProfile
+from collector.lives import Lives
 from collector.load.floor import loopback_floor_ms
-from collector.load.measure import Client, calibrate
-from collector.load.prompts import Calibration, PromptMaker
-from collector.load.schedule import next_load, probes, settled
+from collector.load.prompts import PromptMaker
 from collector.load.workers import Workers
 from collector.loadtest import once as load_test
-from collector.prepare import check_gpu, priced
+from collector.prepare import priced
 from collector.probes.environment import capture
-from collector.probes.metrics import MetricsScraper
 from collector.probes.nvml import Gpus
-from collector.probes.redact import redact, redact_argv
+from collector.probes.redact import redact
 from collector.progress import View
 from collector.quality import suites
-from collector.study import Study, Variant
-from collector.visit import Pace, Visit
+from collector.side_by_side import Company, batches, places
+from collector.study import Study
 
 __all__ = ["Outcome", "Run"]
 
-_PROMPTS = "prompts.json"
 _MOST_EXTRA_ROUNDS = 20
 
 
@@ -63,10 +57,6 @@ class Outcome(Struct):
     ended_by: str
 
 
-Wanted = Callable[[str, str], int]  # (workload, load) -> repeats of one variant, over all its server starts
-WantedOf = Callable[[str, str, str], int]  # (variant, workload, load) -> the same
-
-
 class Run:
     """One run or its continuation.
 
@@ -78,6 +68,9 @@ class Run:
         stress: push every variant until it breaks, when all else of it is measured.
         until_precise: go on until every ratio to the baseline is known to this share, e.g. 0.03.
         workers: processes that send together.
+        gpus: of the box, by NVML's index; None takes all of the profile's kind.
+        side_by_side: measure several variants at once on GPUs of their own, if a trial allows it.
+        through_round: stop after that round of server starts; a fleet asks for one at a time.
     """
 
     def __init__(
@@ -95,6 +88,9 @@ class Run:
         workers: int = 1,
         stress: bool = False,
         allow_other_gpu: bool = False,
+        gpus: tuple[int, ...] | None = None,
+        side_by_side: bool = False,
+        through_round: int | None = None,
         api_key: str | None = None,
     ) -> None:
         self.study = study
@@ -108,15 +104,13 @@ class Run:
         self._until_precise = until_precise
         self._workers = workers
         self._stress = stress
-        self._load_workers: Workers | None = None
-        self._pace = Pace()
         self._allow_other_gpu = allow_other_gpu
+        self._named = gpus
+        self._side_by_side = side_by_side
+        self._through_round = through_round
         self._api_key = api_key
         self.folder: Path | None = resume
-        self._failed: dict[str, str] = {}
-        self._warned: set[str] = set()
-        self._log_tail: list[str] = []
-        self._longest_start_s = 0.0
+        self._together: bool | None = None
 
     async def execute(self, console: Console) -> Outcome:
         """Measure everything that is not done yet, with progress on `console`.
@@ -134,7 +128,7 @@ class Run:
 
     async def _execute(self, console: Console) -> Outcome:
         self._gpus = Gpus.open()
-        self._card = Card(self._gpus, check_gpu(self.profile, self._gpus, allow_other=self._allow_other_gpu))
+        self._pool = cards.usable(self.profile, self._gpus, named=self._named, allow_other=self._allow_other_gpu)
         if self._port and not port_is_free(self._port):
             raise QuantcaseError(f"port {self._port} is in use", fix="choose another with --port, or leave it out")
         engine = registry.engine(self.study.engine.name)
@@ -142,45 +136,56 @@ class Run:
         suites.check(self.study)
         load_test.check(self.study.loadtest, engine.grade)
         if self._resume is None:
+            cards.check_parallel(self.study)
             self.study = priced(self.study, self.profile)
-        self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price)
+        most = cards.needed(self.study, self._pool, self.profile)
+        if self._side_by_side:
+            places(self.study, self._pool)
+        rented = len(self._pool) if self._side_by_side else most
+        self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price, gpus=rented)
         self._writer = self._open_bundle(engine)
         self.folder = self._writer.folder
         wall, monotonic = time.time(), time.monotonic()
-        self._zero = monotonic - (wall - self._writer.created().timestamp())
+        zero = monotonic - (wall - self._writer.created().timestamp())
         planned = self._writer.manifest.quantcase.cells_planned
         status: Status = "interrupted"
-        ended_by = "stopped"
+        ended_by, failed, tail = "stopped", dict[str, str](), list[str]()
         try:
-            with View(console, planned, len(self._writer.cells)) as view:
-                self._view = view
-                self._after = self._afterwards(view)
+            async with contextlib.AsyncExitStack() as stack:
+                self._view = view = stack.enter_context(View(console, planned, len(self._writer.cells)))
+                work = stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcase-"))
+                self._lives = Lives(
+                    study=self.study, profile=self.profile, engine=engine, gpus=self._gpus, writer=self._writer,
+                    view=view, budget=self._budget, work=Path(work), zero=zero, port=self._port, api_key=self._api_key,
+                    senders=self._workers, failed=failed, log_tail=tail,
+                )  # fmt: skip
+                self._due = Due(self.study, self._writer, failed)
+                self._after = self._lives.after = self._afterwards()
                 view.say(f"bundle {self._writer.folder}")
                 if self.study.quality and not self._after.passes():
                     why = "a replay's text is nobody's answer" if engine.grade == "simulated" else "dummy weights"
                     view.say(f"quality is not measured: {why}")
-                async with contextlib.AsyncExitStack() as stack:
-                    if self._workers > 1:
-                        self._load_workers = await stack.enter_async_context(Workers(self._workers))
-                    if self._writer.client.loopback_floor_ms is None:
-                        self._writer.client.loopback_floor_ms = await loopback_floor_ms()
-                    work = stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcase-"))
-                    try:
-                        ended_by = await self._all_rounds(engine, Path(work))
-                    except OutOfBudget as e:
-                        ended_by = str(e)
-                        view.say(f"{e}: closing the bundle")
-            status = self._status()
+                if self._workers > 1 and not self._side_by_side:
+                    self._lives.shared_senders = await stack.enter_async_context(Workers(self._workers))
+                if self._writer.client.loopback_floor_ms is None:
+                    self._writer.client.loopback_floor_ms = await loopback_floor_ms()
+                try:
+                    ended_by = await self._all_rounds()
+                except OutOfBudget as e:
+                    ended_by = str(e)
+                    view.say(f"{e}: closing the bundle")
+            status = self._due.status(self._after)
         finally:
-            self._note_end(ended_by)
+            self._note_end(f"failed: {', '.join(failed)}" if failed else ended_by)
             self._writer.close(status)
-        return Outcome(self._writer.folder, status, self._failed, self._log_tail, ended_by)
+        return Outcome(self._writer.folder, status, failed, tail, ended_by)
 
-    def _afterwards(self, view: View) -> After:
-        enough = _everywhere(self.study.starts * self.study.repeats)
+    def _afterwards(self) -> After:
+        enough = everywhere(self.study.starts * self.study.repeats)
         return After(
-            study=self.study, writer=self._writer, view=view, budget=self._budget, stress=self._stress,
-            api_key=self._api_key, cells_left=lambda name: self._open(name, enough), calibration=self._calibration,
+            study=self.study, writer=self._writer, view=self._view, budget=self._budget, stress=self._stress,
+            api_key=self._api_key, cells_left=lambda name: self._due.cells_left(name, enough),
+            calibration=self._lives.calibration,
         )  # fmt: skip
 
     # -- the bundle ----------------------------------------------------------------------------------------------
@@ -209,58 +214,42 @@ class Run:
         spec = self.study.engine
         command = (spec.command or ["vllm"]) if spec.name == "vllm" else []
         sessions.append(capture(self._gpus, command=command, env=spec.env, session=len(sessions) + 1))
-        if self._card.index is not None:
-            writer.environment.gpu_found = self._gpus.cards[self._card.index].name
+        if self.profile.kind == "gpu":
+            writer.environment.gpu_found = self._gpus.cards[self._pool[0]].name
         writer.save_documents()
         return writer
 
     def _note_end(self, ended_by: str) -> None:
         session = self._writer.environment.sessions[-1]
-        session.ended_by = f"failed: {', '.join(self._failed)}" if self._failed else ended_by
+        session.ended_by = ended_by
         session.minutes = round(self._budget.minutes, 3)
         usd = self._budget.usd
         session.usd = None if usd is None else round(usd, 4)
 
-    def _status(self) -> Status:
-        # A format that the engine or the card cannot do is a finding; a crash is not, and a resumed run tries it again.
-        last = {v.variant: v.exit_state for v in self._writer.variants}
-        ended = {name for name, state in last.items() if state in ("oom", "unsupported")}
-        if self.study.baseline in self._failed or (self._failed and not self._writer.cells):
-            return "failed"
-        enough = _everywhere(self.study.starts * self.study.repeats)
-        missing = [
-            v.name
-            for v in self.study.variants
-            if v.name not in ended
-            and (self._open(v.name, enough) or self._after.unjudged(v.name) or self._after.unstressed(v.name))
-        ]
-        return "interrupted" if missing else "complete"
-
-    def _repeats_done(self) -> Counter[tuple[str, str, str]]:
-        return Counter((c.variant, c.workload, c.load) for c in self._writer.cells)
-
     # -- variants ------------------------------------------------------------------------------------------------
 
-    async def _all_rounds(self, engine: Engine, work: Path) -> str:
+    async def _all_rounds(self) -> str:
         """Server starts in rounds, every variant once a round; returns what ended the run."""
         for number in range(1, self.study.starts + 1):
-            await self._round(engine, work, number, _everywhere(number * self.study.repeats))
-        enough = _everywhere(self.study.starts * self.study.repeats)
+            await self._round(number, everywhere(number * self.study.repeats))
+        enough = everywhere(self.study.starts * self.study.repeats)
         # The baseline's second pass: another start.
         for number in range(self.study.starts + 1, self._after.passes() + 1):
-            await self._round(engine, work, number, enough)
+            await self._round(number, enough)
         # A server that broke on one ladder is started anew for the other: by then only these starts are left.
         last = max(self.study.starts, self._after.passes())
         for number in range(last + 1, last + 3) if self._stress else ():
-            await self._round(engine, work, number, enough)
+            await self._round(number, enough)
+        if self._through_round is not None:
+            return f"round {self._through_round} is measured"
         if self._until_precise is None:
             return "all that was planned is measured"
-        return await self._extra_rounds(engine, work, self._until_precise)
+        return await self._extra_rounds(self._until_precise)
 
-    async def _extra_rounds(self, engine: Engine, work: Path, target: float) -> str:
+    async def _extra_rounds(self, target: float) -> str:
         """Go on with what is not known well enough: those variants and the baseline, those cells."""
         for extra in range(1, _MOST_EXTRA_ROUNDS + 1):
-            left = [i for i in imprecise(self.study, self._writer.cells, target) if not self._ended(i.variant)]
+            left = [i for i in imprecise(self.study, self._writer.cells, target) if not self._due.ended(i.variant)]
             if not left:
                 return f"every ratio is known to {target:.1%}"
             widest = max(left, key=lambda i: i.half_width)
@@ -270,170 +259,76 @@ class Run:
             )
             cells = {(i.workload, i.load) for i in left}
             variants = {i.variant for i in left} | {self.study.baseline}
-            done = self._repeats_done()
+            done = self._due.repeats_done()
 
             def wanted(variant: str, workload: str, load: str) -> int:
                 more = self.study.repeats if variant in variants and (workload, load) in cells else 0  # noqa: B023
                 return done[(variant, workload, load)] + more  # noqa: B023
 
-            await self._round(engine, work, self.study.starts + extra, wanted)
+            await self._round(self.study.starts + extra, wanted)
         return f"{_MOST_EXTRA_ROUNDS} extra rounds were not enough for {target:.1%}"
 
-    async def _round(self, engine: Engine, work: Path, number: int, wanted: WantedOf) -> None:
-        for name in order(self.study, number):
-            if (self._only and name not in self._only) or self._ended(name):
-                continue
-            if not (self._open(name, wanted) or self._after.unjudged(name, number) or self._after.stress_due(name)):
-                continue
-            self._budget.keep(self._longest_start_s)
-            variant = self.study.variant(name)
-            start = max((v.start for v in self._writer.variants if v.variant == name), default=0) + 1
-            self._view.say(f"{name}: server start {start}, round {number}")
-            await self._one_start(engine, variant, start, functools.partial(wanted, name), work)
-
-    def _ended(self, variant: str) -> bool:
-        """Whether its last start says that it cannot be served here: it is not tried again."""
-        past = [v for v in self._writer.variants if v.variant == variant]
-        return variant in self._failed or (bool(past) and past[-1].exit_state in ("oom", "unsupported"))
-
-    def _open(self, variant: str, wanted: WantedOf) -> bool:
-        """Whether a variant has cells that are still to be measured."""
-        done = self._repeats_done()
-        mine = [c for c in self._writer.cells if c.variant == variant]
-        for workload in self.study.workloads:
-            found = probes(mine, workload) if workload.search != "none" else []
-            if workload.search != "none" and next_load(workload, found) is not None:
-                return True
-            loads = workload.loads() if workload.search == "none" else settled(workload, found)
-            for load in loads:
-                if done[(variant, workload.name, load.name)] < wanted(variant, workload.name, load.name):
-                    return True
-        return False
-
-    async def _one_start(self, engine: Engine, variant: Variant, start: int, wanted: Wanted, work: Path) -> None:
-        """One life of the server: its row is in variants.csv whatever happens to it."""
-        row = first_row(variant, start, engine.name)
-        log_path = work / f"{variant.name}-{start}.log"
-        row.vram_idle_mib, peak = self._card.used_mib(), None
-        self._view.now(f"{variant.name}: starting {engine.name}")
-        server: Server | None = None
-        try:
-            with self._card.sampled(self._writer.add_telemetry, self._now) as sampler:
-                try:
-                    began = time.monotonic()
-                    server = await engine.start(self._request(variant, log_path, work))
-                    self._longest_start_s = max(self._longest_start_s, time.monotonic() - began)
-                    row.exit_state = "ok"  # it serves; what happens from here on may change that
-                    self._describe(row, server, variant)
-                    self._writer.set_variant(rounded(row))
-                    await self._measure(server, variant, row, start, wanted)
-                    peak = sampler.peak_mib if sampler else None  # what the stress takes is no part of it
-                    await self._after.push(server, variant.name, start, log_path)
-                except StartFailed as e:
-                    row.exit_state = e.exit_state  # type: ignore[assignment]
-                    row.argv = json.dumps(redact_argv(e.argv))
-                    self._note_failure(row, e, e.log_tail)
-                except QuantcaseError as e:
-                    row.exit_state = "crash"
-                    self._note_failure(row, e, log_tail(log_path))
-                except asyncio.CancelledError:
-                    row.error = "stopped by the user"
-                    raise
-                finally:
-                    if server is not None:
-                        try:
-                            self._describe(row, server, variant)
-                        finally:  # whatever cannot be read of it: it is ended
-                            await asyncio.shield(server.stop())
-        finally:
-            row.vram_peak_mib = peak or (sampler.peak_mib if sampler else None)
-            self._writer.set_variant(rounded(row))
-            if log_path.is_file():
-                self._writer.add_log(variant.name, start, redact(log_path.read_text("utf-8", "replace")) + "\n")
-            await asyncio.shield(self._card.released(row.vram_idle_mib, self._view.say))
-
-    def _request(self, variant: Variant, log_path: Path, work: Path) -> ServeRequest:
-        return ServeRequest(
-            study=self.study,
-            variant=variant,
-            spec=self.study.engine,
-            port=self._port or free_port(),
-            log_path=log_path,
-            work=work,
-            say=self._view.say,
-        )
-
-    def _now(self) -> float:
-        """Seconds since the bundle was created."""
-        return time.monotonic() - self._zero
-
-    def _note_failure(self, row: VariantRow, e: QuantcaseError, tail: list[str]) -> None:
-        row.error = redact(e.problem)
-        if self._after.stress_due(row.variant):  # all else of it is measured: for the stress alone a run does not fail
-            self._view.say(f"{row.variant} was not stressed ({row.exit_state}): {redact(str(e))}")
+    async def _round(self, number: int, wanted: WantedOf) -> None:
+        if self._through_round is not None and number > self._through_round:
             return
-        why = self._failed[row.variant] = redact(str(e)).removeprefix(f"{row.variant}: ")
-        self._log_tail = [redact(line) for line in tail]
-        self._view.say(f"{row.variant} failed ({row.exit_state}): {why}")
+        names = [n for n in order(self.study, number) if not self._only or n in self._only]
+        if not self._side_by_side:
+            for name in names:
+                if self._due_now(name, number, wanted):
+                    cards_of = self._pool[: self.study.variant(name).gpus]
+                    await self._lives.live(self._next(name, number), cards_of, wanted)
+            return
+        due = [self.study.variant(n) for n in names if self._due_now(n, number, wanted)]
+        if len(due) > 1 and not await self._may_stand_together(min(len(due), places(self.study, self._pool))):
+            await self._round(number, wanted)
+            return
+        for batch in batches(due, self._pool):
+            company = Company(len(batch))
+            starts = [self._lives.live(self._next(v.name, number), own, wanted, company) for v, own in batch]
+            ended = await asyncio.gather(*starts, return_exceptions=True)  # each closes its own row first
+            for problem in ended:
+                if isinstance(problem, BaseException):
+                    raise problem
 
-    def _describe(self, row: VariantRow, server: Server, variant: Variant) -> None:
-        """Everything that the engine says of itself, into its row; loud when what was asked for was not applied."""
-        baseline = None if variant.name == self.study.baseline else self._baseline_facts()
-        describe(row, server, baseline)
-        if row.vram_loaded_mib is None:
-            row.vram_loaded_mib = self._card.used_mib()
-        if row.kernel_class == "not_applied" and variant.name not in self._warned:
-            self._warned.add(variant.name)
-            self._view.say(f"WARNING {row.variant}: {row.method} was asked for and was NOT applied by the engine")
+    def _due_now(self, name: str, number: int, wanted: WantedOf) -> bool:
+        if self._due.ended(name):
+            return False
+        left, after = self._due.cells_left(name, wanted), self._after
+        return left or after.unjudged(name, number) or after.stress_due(name)
 
-    def _baseline_facts(self) -> EngineFacts | None:
-        for row in self._writer.variants:
-            if row.variant == self.study.baseline and row.exit_state == "ok":
-                return EngineFacts(engine=row.engine, weights_gib=row.weights_gib, kernel_path=row.kernel_path)
-        return None
+    def _next(self, name: str, number: int) -> VariantRow:
+        """The row of a variant's next server start, which has to fit into the budget."""
+        self._budget.keep(self._lives.longest_start_s)
+        start = max((v.start for v in self._writer.variants if v.variant == name), default=0) + 1
+        self._view.say(f"{name}: server start {start}, round {number}")
+        return first_row(self.study.variant(name), start, self.study.engine.name)
 
-    # -- measuring -----------------------------------------------------------------------------------------------
+    async def _may_stand_together(self, room: int) -> bool:
+        """Try the baseline on that many places at once; what came of it is in the bundle. Asked once a run."""
+        if self._together is None:
+            self._view.say("side by side: trying one cell alone and in company")
+            try:
+                tried = await self._try_together(room)
+            except QuantcaseError as e:
+                self._together, why = False, redact(str(e))
+            else:
+                self._together, why = tried.allowed, tried.reason
+                if tried.allowed or read_co_location(self._writer.folder) is None:  # else it speaks of cells that stand
+                    write_co_location(self._writer.folder, tried)
+            self._side_by_side = self._together
+            word = "allowed" if self._together else "NOT allowed, one at a time from here on"
+            self._view.say(f"side by side: {word}: {why}")
+        return self._together
 
-    async def _measure(self, server: Server, variant: Variant, row: VariantRow, start: int, wanted: Wanted) -> None:
-        extra = getattr(server, "extra_body", None)
-        client = Client(
-            server.base_url, server.model, extra_body=extra, api_key=self._api_key, workers=self._load_workers
-        )
-        maker = PromptMaker(self.study, await self._calibration(client))
-        first = await client.ask(self.study.workloads[0].api, maker.words(16, f"first/{variant.name}/{start}"), 16)
-        if first.input_tokens is None:
-            raise QuantcaseError(f"{variant.name}: the first request failed: {first.error}", fix="see the engine's log")
-        if row.healthy_s is not None and first.ttft_ms is not None:
-            row.first_token_s = row.healthy_s + first.ttft_ms / 1000
+    async def _try_together(self, room: int) -> CoLocation:
+        baseline = self.study.variant(self.study.baseline)
         async with contextlib.AsyncExitStack() as stack:
-            scraper = None
-            if server.metrics_path:
-                url = server.base_url + server.metrics_path
-                scraper = MetricsScraper(
-                    url, self._writer.add_engine_metrics, variant=variant.name, start=start, clock=self._now
-                )
-                await stack.enter_async_context(scraper)
-            visit = Visit(
-                study=self.study, variant=variant.name, start=start, server=server, client=client, maker=maker,
-                scraper=scraper, writer=self._writer, budget=self._budget, pace=self._pace, view=self._view,
-                zero=self._zero, wanted=wanted,
-            )  # fmt: skip
-            await visit.measure()
-            await self._after.load_test(server, variant.name, client)
-        await self._after.judge(server, variant.name, start)
-
-    async def _calibration(self, client: Client) -> Calibration:
-        """Taken once a bundle, so that every variant and every resumed run gets the same prompts."""
-        path = self._writer.folder / _PROMPTS
-        if path.is_file():
-            return msgspec.json.decode(path.read_bytes(), type=Calibration)
-        calibration = await calibrate(client, self.study)
-        manifests.write_atomic(path, msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
-        return calibration
-
-
-def _everywhere(repeats: int) -> WantedOf:
-    def wanted(_variant: str, _workload: str, _load: str) -> int:
-        return repeats
-
-    return wanted
+            clients = []
+            for place in range(room):
+                own = self._pool[place * baseline.gpus : (place + 1) * baseline.gpus]
+                log = self._lives.work / f"trial-{place + 1}.log"
+                server = await self._lives.engine.start(self._lives.request(baseline, own, log))
+                stack.push_async_callback(server.stop)
+                clients.append(await self._lives.client(server, stack))
+            maker = PromptMaker(self.study, await self._lives.calibration(clients[0]))
+            return await trial(self.study, clients, maker, zero=self._lives.zero)

@@ -71,9 +71,17 @@ class Variant(Struct, kw_only=True, forbid_unknown_fields=True):
     bits: float | None = None
     kv_dtype: str = "auto"
     revision: str = ""
+    tensor_parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # GPUs that share each layer
+    pipeline_parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # stages that the layers are divided into
+    data_parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # replicas behind one address
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one server of it takes."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
 
 
 class Load(Struct, frozen=True):

@@ -13,6 +13,7 @@ from collector.engines.base import Server
 from collector.errors import QuantcaseError
 from collector.load.measure import Client, Measured
 from collector.load.prompts import PromptMaker
+from collector.load.pulse import Hung
 from collector.load.schedule import Probe, next_load, probes, settled
 from collector.probes.metrics import MetricsScraper
 from collector.progress import View
@@ -43,6 +44,7 @@ class Visit:
     Args:
         wanted: (workload, load) -> repeats that the variant is to have in the end, over all its server starts.
         zero: the monotonic time that stands for 0 s in the bundle.
+        others: servers that are measured meanwhile on other GPUs of the box.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Visit:
         view: View,
         zero: float,
         wanted: Callable[[str, str], int],
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
         self._study = study
         self._variant = variant
@@ -75,13 +78,14 @@ class Visit:
         self._view = view
         self._zero = zero
         self._wanted = wanted
+        self._others = others
         self._warmed: set[tuple[str, str]] = set()
 
     async def measure(self) -> None:
         """Everything that is wanted. Repeats outside, cells inside: slow drift (heat, neighbours) falls on all alike.
 
         Raises:
-            QuantcaseError: the engine died, or every request of a cell failed.
+            QuantcaseError: the engine died or hangs, or every request of a cell failed.
             OutOfBudget: the next repeat may not fit into what the run may spend.
         """
         for turn in range(1, self._study.repeats + 1):
@@ -126,14 +130,19 @@ class Visit:
         if self._study.engine.name == "endpoint":
             number += 1000 * (self._start - 1)  # that server lives on, and its prefix cache with it
         before = await self._scraper.counters() if self._scraper else None
-        began = time.monotonic()
+        began, company = time.monotonic(), self._others()  # it only grows smaller while a batch is measured
         try:
             measured = await self._client.repeat(
                 self._maker, workload, load,
                 variant=name, start=self._start, repeat=repeat, zero=self._zero, prompts_of=number,
+                counters=self._counted, say=lambda words: self._view.say(f"{words} ({place})"),
             )  # fmt: skip
         except OSError as e:
             raise self._unreachable(e, place) from None
+        except Hung as e:  # as with an engine that died: its repeat is not kept, and measured anew by a resumed run
+            if not self._server.alive():
+                raise QuantcaseError(f"{name}: the engine died during {place}", fix="see its log") from None
+            raise QuantcaseError(f"{name}: the engine hangs in {place}: {e}", fix="see its log") from None
         self._pace.took(workload, load, time.monotonic() - began)
         # A repeat that was answered to its last request is kept, even when the engine has ended right after it.
         if measured.cell.ok < measured.cell.n and not self._server.alive():
@@ -148,10 +157,15 @@ class Visit:
             counted = after.since(before)
             measured.client.engine_tokens = counted.output_tokens
             measured.client.engine_prefix_hit_tokens = counted.prefix_hit_tokens
+        measured.cell.co_located = company or None
         self._warn(measured, place)
         self._writer.client.cells.append(measured.client)
         self._writer.add_repeat(measured.requests, measured.gaps, measured.cell)
         self._view.repeat_done(measured.cell, self._study.repeats)
+
+    def _counted(self) -> object:
+        """What the engine counts, as it was last scraped: an engine that works moves some of it."""
+        return dict(self._scraper.last) if self._scraper else None
 
     async def _warm_up(self, workload: Workload, load: Load, place: str) -> None:
         """Warm up, and do not go on with a server that is gone or hangs: every request of a repeat would wait in vain.

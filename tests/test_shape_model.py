@@ -27,6 +27,13 @@ def test_the_shape_is_llama_8bs(folders: dict[str, Path]) -> None:
     assert found.parameters == known.parameters
 
 
+def test_the_70b_fills_more_than_one_card_in_bf16(tmp_path: Path) -> None:
+    """70.55 billion parameters, as the published model counts them: 131 GiB in BF16, 140 are on an H200."""
+    found = shapes.find(str(write(tmp_path, "llama-3.3-70b")[0]))
+    assert found is not None
+    assert found.parameters == pytest.approx(70.55e9, rel=1e-3)
+
+
 def test_each_format_names_its_method(folders: dict[str, Path]) -> None:
     methods = {
         name: json.loads((folder / "config.json").read_text()).get("quantization_config", {}).get("quant_method")

@@ -3,7 +3,7 @@ import pytest
 from collector import gpus, study
 
 READY = sorted(study.ready_studies())
-OURS = ["a100", "gh200", "h200", "h200-shape", "l4", "rtx2000", "t4"]
+OURS = ["a100", "gh200", "h200", "h200-pair", "h200-pair-70b", "h200-shape", "l4", "rtx2000", "t4"]
 
 
 def points(s: study.Study) -> list[tuple[str, int, int]]:
@@ -75,3 +75,10 @@ def test_no_format_is_asked_of_a_card_that_has_none_of_it() -> None:
     assert not any(v.method == "fp8" for v in study.load("a100").variants)
     assert not any(v.method == "w8a8-int8" for v in study.load("gh200").variants)
     assert "half" in study.load("t4").engine.args
+
+
+def test_the_pairs_ask_whether_quantization_saves_a_gpu() -> None:
+    for name in ("h200-pair", "h200-pair-70b"):
+        s = study.load(name)
+        assert s.variant(s.baseline).gpus == 2
+        assert [(v.name, v.gpus) for v in s.variants] == [("bf16-two", 2), ("bf16", 1), ("fp8", 1), ("fp8-two", 2)]

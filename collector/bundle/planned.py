@@ -41,7 +41,7 @@ class TimeLine(Struct, frozen=True, kw_only=True):
 
 
 class VariantPlan(Struct, kw_only=True):
-    """One variant on the card. GiB; None where it cannot be known."""
+    """One variant on the card. GiB on each of its GPUs; None where it cannot be known."""
 
     variant: str
     model: str
@@ -59,6 +59,7 @@ class VariantPlan(Struct, kw_only=True):
     times: list[TimeLine] = msgspec.field(default_factory=list)
     minutes: Estimate | None = None
     notes: list[str] = msgspec.field(default_factory=list)
+    gpus: int = 1
 
     @property
     def rest_gib(self) -> float | None:

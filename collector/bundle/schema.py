@@ -105,6 +105,16 @@ class VariantRow(Struct, kw_only=True):
     graphs_gib: Annotated[float | None, _col("captured graphs, as the engine states it", "GiB", 5)] = None
     kv_cache_tokens: Annotated[int | None, _col("KV capacity", "tokens")] = None
     max_concurrency: Annotated[float | None, _col("full-length requests that fit at once", "requests", 2)] = None
+    # Of a server over several GPUs: vram_*_mib above are sums over its GPUs, weights_gib and the other figures that the
+    # engine states are of one of them (its first worker), kv_cache_tokens is of the whole server.
+    gpus: Annotated[int | None, _col("GPUs that served it: tensor x pipeline x data parallel", "GPUs")] = None
+    tensor_parallel: Annotated[int | None, _col("GPUs that share each layer", "GPUs")] = None
+    pipeline_parallel: Annotated[int | None, _col("stages that the layers are divided into", "stages")] = None
+    data_parallel: Annotated[int | None, _col("replicas behind one address", "replicas")] = None
+    gpu_indices: Annotated[str | None, _col("which GPUs of the box (NVML), joined by |")] = None
+    vram_peak_fullest_mib: Annotated[
+        float | None, _col("highest device memory used on the fullest of its GPUs (NVML)", "MiB", 1)
+    ] = None
 
 
 class RequestRow(Struct, kw_only=True):
@@ -194,6 +204,9 @@ class CellRow(Struct, kw_only=True):
     e2e_due_ms_p50: Annotated[float | None, _col("open loop: median of due to last content", "ms", 3)] = None
     e2e_due_ms_p95: Annotated[float | None, _col("open loop: 95th percentile of due to last content", "ms", 3)] = None
     e2e_due_ms_p99: Annotated[float | None, _col("open loop: 99th percentile of due to last content", "ms", 3)] = None
+    co_located: Annotated[
+        int | None, _col("other servers that were measured meanwhile on other GPUs of the box", "servers")
+    ] = None
 
 
 class TelemetryRow(Struct, kw_only=True):
@@ -260,11 +273,12 @@ class Session(Struct, kw_only=True):
     wall_unix_s: float
     monotonic_s: float
     gpus: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    interconnect: list[dict[str, Any]] = msgspec.field(default_factory=list)  # one entry a pair of GPUs
     host: dict[str, Any] = msgspec.field(default_factory=dict)
     software: dict[str, Any] = msgspec.field(default_factory=dict)
     ended_by: str | None = None  # what ended this stretch: all measured, precise enough, out of time or money, stopped
     minutes: float | None = None
-    usd: float | None = None  # minutes x the study's price
+    usd: float | None = None  # minutes x the study's price x the GPUs that were held
 
 
 class Environment(Struct, kw_only=True):
@@ -272,6 +286,8 @@ class Environment(Struct, kw_only=True):
 
     gpu_asked: str
     gpu_found: str | None = None
+    fleet: str | None = None  # the fleet that it was measured in, by its id
+    box: str | None = None  # which physical box of the fleet: a hash
     sessions: list[Session] = msgspec.field(default_factory=list)
 
 

@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import gzip
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
@@ -92,6 +93,7 @@ class BundleWriter:
         self.client = ClientFacts()
         self.answers = CleanAnswers(folder)
         self._files: dict[str, IO[str]] = {}
+        self._lock = threading.Lock()
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -249,9 +251,11 @@ class BundleWriter:
                 self._files[name] = path.open("a", encoding="utf-8", newline="")
 
     def _append(self, table: str, rows: Iterable[Struct]) -> None:
-        f = self._files[table]
-        f.write("".join(row_line(clean_row(r)) for r in rows))
-        f.flush()
+        text = "".join(row_line(clean_row(r)) for r in rows)
+        with self._lock:  # telemetry comes from a thread of each server's own
+            f = self._files[table]
+            f.write(text)
+            f.flush()
 
     def _sync(self, *tables: str) -> None:
         for table in tables:

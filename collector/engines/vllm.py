@@ -35,6 +35,9 @@ def arguments(request: ServeRequest) -> list[str]:
 
     unless_given("--served-model-name", variant.name)
     unless_given("--max-model-len", str(study.context_tokens))
+    for option in ("tensor", "pipeline", "data"):
+        if (size := getattr(variant, f"{option}_parallel")) > 1:
+            argv.extend([f"--{option}-parallel-size", str(size)])
     if variant.kv_dtype != "auto":
         unless_given("--kv-cache-dtype", variant.kv_dtype)
     if variant.revision:

@@ -55,6 +55,15 @@ class Exchange:
         self.data = b"".join(self.pieces)
         self.pieces = []
 
+    def heard_s(self) -> float:
+        """When the reply was last heard of; 0.0 where it was not. Its head alone is no sign of an engine: a front-end
+        may send that before the engine has looked at the request.
+        """
+        if len(self.times) == 1:
+            first = self.pieces[0] if self.pieces else self.data
+            return 0.0 if first.find(b"\r\n\r\n") == len(first) - 4 else self.times[0]
+        return self.times[-1] if self.times else 0.0
+
     @property
     def reads(self) -> list[tuple[float, bytes]]:
         """The reads as (time, bytes), in order."""

@@ -12,11 +12,12 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from collector.load.framing import Exchange
+from collector.load.pulse import TICK_S, Place, Pulse
 
 __all__ = ["AnyConnection", "LoopReport", "no_collections", "run_closed_loop", "run_open_loop"]
 
 _LAG_PERIOD_S = 0.01
-_LIMIT_PERIOD = 100  # lag periods between two looks at replies without an end
+_TICK = round(TICK_S / _LAG_PERIOD_S)  # lag periods between two looks at replies that have no end yet
 _LEAD_S = 0.05  # between the opening of the connections and the first arrival of an open loop
 _SPARE = 64  # connections that an open loop opens before its clock starts
 
@@ -24,6 +25,8 @@ _SPARE = 64  # connections that an open loop opens before its clock starts
 class AnyConnection(Protocol):
     """What carries an exchange: wire.Connection, or secure.SecureConnection for https."""
 
+    @property
+    def under_way(self) -> Exchange | None: ...
     async def open(self) -> None: ...
     def close(self) -> None: ...
     def enforce_limit(self) -> None: ...
@@ -45,6 +48,7 @@ async def run_closed_loop(
     *,
     queue: Iterable[int] | None = None,
     ready: Callable[[], object] = lambda: None,
+    place: Place | None = None,
 ) -> LoopReport:
     """Each slot (connection) sends its next request when its last one has ended, until the queue is empty.
 
@@ -52,6 +56,7 @@ async def run_closed_loop(
         queue: numbers of requests, shared by all slots and, when it is drawn from a pipe, by several processes; without
             one every request is sent, in order.
         ready: called when the connections are open, before the clock starts; it may block until others are ready too.
+        place: where this process tells what it hears of the engine, and is told to send nothing new for a while.
 
     Raises:
         OSError: the server takes no connections at all.
@@ -61,13 +66,22 @@ async def run_closed_loop(
     ready()
     report = LoopReport()
     numbers = iter(range(len(requests)) if queue is None else queue)
+    told = place or Pulse().place()
+
+    def under_way() -> list[Exchange | None]:
+        return [c.under_way for c in connections]
 
     async def slot(connection: AnyConnection) -> None:
         for number in numbers:  # shared: each slot takes the next one that nobody has
+            if told.pulse.held:
+                await told.may_send()
+            told.sent()
             exchange = await connection.send(requests[number], timeout_s)
+            told.ended(exchange, timeout_s, under_way)
             report.exchanges.append((number, exchange))
 
-    with _instrument(report, connections):
+    told.begin()
+    with _instrument(report, connections, told):
         async with asyncio.TaskGroup() as slots:
             for connection in connections:
                 slots.create_task(slot(connection))
@@ -122,11 +136,13 @@ async def run_open_loop(
 @contextlib.contextmanager
 def no_collections() -> Iterator[None]:
     """No garbage is collected inside: not while streams are timed, and not while a million small objects are read."""
+    outermost = gc.isenabled()  # one request may be sent beside a load that is timed
     try:
         yield
     finally:
-        gc.enable()
-        gc.unfreeze()
+        if outermost:
+            gc.enable()
+            gc.unfreeze()
 
 
 async def _until(at: float) -> None:
@@ -153,10 +169,10 @@ def _settle() -> None:
 
 
 @contextlib.contextmanager
-def _instrument(report: LoopReport, connections: Sequence[AnyConnection]) -> Iterator[None]:
+def _instrument(report: LoopReport, connections: Sequence[AnyConnection], place: Place | None = None) -> Iterator[None]:
     """Watch the client itself while it measures. Garbage is collected again when `no_collections` ends."""
     gc.disable()
-    watch = _Watch(report.lag_ms, connections)
+    watch = _Watch(report.lag_ms, connections, place)
     cpu, wall = time.process_time(), time.monotonic()
     watch.start()
     try:
@@ -172,9 +188,10 @@ def _instrument(report: LoopReport, connections: Sequence[AnyConnection]) -> Ite
 class _Watch:
     """How late the event loop calls what is due: by so much any stamp may be late."""
 
-    def __init__(self, lags_ms: list[float], connections: Sequence[AnyConnection]) -> None:
+    def __init__(self, lags_ms: list[float], connections: Sequence[AnyConnection], place: Place | None) -> None:
         self._lags_ms = lags_ms
         self._connections = connections
+        self._place = place
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._before = 0.0
@@ -189,7 +206,9 @@ class _Watch:
 
     def _tick(self) -> None:
         self._lags_ms.append(max(0.0, (time.monotonic() - self._before - _LAG_PERIOD_S) * 1000))
-        if len(self._lags_ms) % _LIMIT_PERIOD == 0:
+        if len(self._lags_ms) % _TICK == 0:
             for connection in self._connections:
                 connection.enforce_limit()
+            if self._place is not None:
+                self._place.listen(c.under_way for c in self._connections)
         self.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from collector.bundle.schema import CellRow, ChunkGapRow, ClientCell, RequestRow
 from collector.errors import QuantcaseError
 from collector.load.gaps import gap_histogram
 from collector.load.prompts import Calibration, Prompt, PromptMaker
+from collector.load.pulse import NO_CONNECTION, Pulse, watch
 from collector.load.schedule import arrivals
 from collector.load.shots import Job, Shot, Shots, shoot
 from collector.load.stream import Outcome
@@ -91,7 +94,7 @@ class Client:
         try:
             return (await shoot(job, keep_text=True)).shots[0].outcome
         except OSError as e:
-            return Outcome(status="error", error=f"cannot connect: {e.strerror or e}")
+            return Outcome(status="error", error=f"{NO_CONNECTION}: {e.strerror or e}")
 
     async def warm_up(self, maker: PromptMaker, workload: Workload, load: Load) -> list[Outcome]:
         """Load the server with other prompts than the measured ones; returns what came of each.
@@ -116,13 +119,17 @@ class Client:
         repeat: int,
         zero: float,
         prompts_of: int,
+        counters: Callable[[], object] = lambda: None,
+        say: Callable[[str], object] = lambda _words: None,
     ) -> Measured:
         """Measure one repeat. `zero` is the monotonic time that stands for 0 s in the bundle.
 
         `prompts_of` numbers the set of prompts: no two repeats of a cell share one, over all server starts.
+        `counters` is what the engine counts, as last read, and `say` hears of an engine that was silent and lives.
 
         Raises:
             OSError: the server takes no connections at all.
+            Hung: a closed loop's engine hangs; see `collector.load.pulse` for the rule.
         """
         due = None
         if load.concurrency is None:
@@ -130,7 +137,18 @@ class Client:
         count = workload.requests(load) if due is None else len(due)
         prompts = maker.prompts(workload, load.name, prompts_of, count, width=load.concurrency or _WARM_UP_STREAMS)
         job = self._job(workload, prompts, load.concurrency or 1, due)
-        shots = await (self._workers.shoot(job) if self._workers else shoot(job))
+
+        async def alone() -> bool:
+            words = maker.words(16, f"alone/{variant}/{start}/{workload.name}/{load.name}/{prompts_of}")
+            try:
+                async with asyncio.timeout(workload.request_timeout_s + 1):  # connecting has no limit of its own
+                    out = await self.ask(workload.api, words, 2, workload.request_timeout_s)
+            except TimeoutError:
+                return False
+            refused = out.status == "error" and not (out.error or "").startswith(NO_CONNECTION)
+            return refused or out.first_chunk_ms is not None
+
+        shots = await self._shoot(job, alone, counters, say)
         key: dict[str, Any] = {
             "variant": variant, "start": start, "workload": workload.name, "load": load.name, "repeat": repeat,
         }  # fmt: skip
@@ -145,6 +163,27 @@ class Client:
             client=_client_cell(key, shots, ok, load, cell),
             first_error=next((s.outcome.error for s in shots.shots if s.outcome.status != "ok"), None),
         )
+
+    async def _shoot(
+        self,
+        job: Job,
+        alone: Callable[[], Coroutine[Any, Any, bool]],
+        counters: Callable[[], object],
+        say: Callable[[str], object],
+    ) -> Shots:
+        """The shots of a job; those of a closed loop while somebody watches whether the engine lives."""
+        pulse = self._workers.pulse if self._workers else Pulse()
+        load = asyncio.create_task(self._workers.shoot(job) if self._workers else shoot(job, place=pulse.place()))
+        tasks: list[asyncio.Task[Any]] = [load]
+        if job.due_s is None:
+            tasks.append(asyncio.create_task(watch(pulse, job.timeout_s, alone=alone, counters=counters, say=say)))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return load.result() if load in done else await tasks[-1]  # which has no other end than an exception
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _request_row(key: dict[str, Any], shot: Shot, zero: float) -> RequestRow:

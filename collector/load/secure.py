@@ -22,6 +22,7 @@ class SecureConnection:
         self._session = session
         self._url = url
         self._headers = headers
+        self.under_way: Exchange | None = None  # the exchange that has no end yet
 
     async def open(self) -> None:
         """aiohttp connects with the first request; the warm-up does that."""
@@ -34,7 +35,7 @@ class SecureConnection:
 
     async def send(self, request: bytes, timeout_s: float, due_s: float | None = None) -> Exchange:
         """Post a JSON body; the reply is kept as reads behind a head that `take_apart` understands."""
-        exchange = Exchange(time.monotonic(), due_s=due_s)
+        exchange = self.under_way = Exchange(time.monotonic(), due_s=due_s)
         came = 0
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
@@ -52,6 +53,7 @@ class SecureConnection:
         except (aiohttp.ClientError, OSError) as e:
             exchange.error = f"cannot be reached: {type(e).__name__}: {e}"
         finally:
+            self.under_way = None
             exchange.close()
         return exchange
 

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from collector.load.framing import Exchange
 from collector.load.loop import AnyConnection, LoopReport, no_collections, run_closed_loop, run_open_loop
+from collector.load.pulse import Place
 from collector.load.secure import SecureConnection
 from collector.load.stream import Outcome, read_exchange
 from collector.load.wire import Connection, Target, build_request
@@ -63,6 +64,7 @@ async def shoot(
     queue: Iterable[int] | None = None,
     numbers: list[int] | None = None,
     ready: Callable[[], float | None] | None = None,
+    place: Place | None = None,
     keep_text: bool = False,
 ) -> Shots:
     """Run a job in this process. Replies are taken apart after the last one has ended.
@@ -70,25 +72,30 @@ async def shoot(
     Args:
         queue, numbers: which requests this process sends, see `run_closed_loop` and `run_open_loop`.
         ready: called when the connections are open; may wait for others and may name the zero of `due_s`.
+        place: of a closed loop, see `run_closed_loop`.
         keep_text: keep what was answered; off while measuring speed.
 
     Raises:
         OSError: the server takes no connections at all.
     """
     with no_collections():
-        report = await _run(job, queue, numbers, ready)
+        report = await _run(job, queue, numbers, ready, place)
         return _read(report, keep_text)
 
 
 async def _run(
-    job: Job, queue: Iterable[int] | None, numbers: list[int] | None, ready: Callable[[], float | None] | None
+    job: Job,
+    queue: Iterable[int] | None,
+    numbers: list[int] | None,
+    ready: Callable[[], float | None] | None,
+    place: Place | None,
 ) -> LoopReport:
     async with _connect(job) as (connect, wrap):
         requests = [wrap(b) for b in job.bodies]
         if job.due_s is None:
             connections = [connect() for _ in range(job.slots)]
             return await run_closed_loop(
-                connections, requests, job.timeout_s, queue=queue, ready=ready or (lambda: None)
+                connections, requests, job.timeout_s, queue=queue, ready=ready or (lambda: None), place=place
             )
         if ready is None:
             return await run_open_loop(connect, requests, job.due_s, job.timeout_s, numbers=numbers)

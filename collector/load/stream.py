@@ -52,26 +52,6 @@ class Outcome(Struct, kw_only=True):
         return [b - a for a, b in zip(self.content_ms, self.content_ms[1:], strict=False)]
 
 
-class _Delta(Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class _Choice(Struct, gc=False):
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(Struct, gc=False):
-    choices: list[_Choice]
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
-
-
-_decoder = msgspec.json.Decoder(_Chunk)
-
 # The shape in which nearly every server streams: a head, then one `data:` line an event and whole events in a chunk.
 _HEAD = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:[^\r\n]+\r\n)+\r\n(?=[0-9a-fA-F]+\r\ndata: )")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
@@ -129,7 +109,7 @@ class _Reader:
         self._after = b""
 
     def text(self, data: bytes) -> str:
-        """The text of a plain content chunk; empty for any other, which is then read with all care."""
+        """The text of a chunk of the shape that is known; empty for any other, which is then read with all care."""
         if self._before and data.startswith(self._before) and data.endswith(self._after):
             middle = data[len(self._before) : len(data) - len(self._after)]
             if middle and b"\\" not in middle and b'"' not in middle:
@@ -139,32 +119,24 @@ class _Reader:
                     return ""
                 if text.isprintable():  # a control character is no JSON
                     return text
-        try:
-            msgspec.json.decode(data)  # the other does not look into the fields that it passes over
-            chunk = _decoder.decode(data)
-        except _NO_JSON:
-            return ""
-        text = _plain_content(chunk)
-        if text:
-            self._learn(data, text)
-        return text
+        return ""
 
-    def _learn(self, data: bytes, text: str) -> None:
-        """Remember what stands around the text, when it stands in the chunk just once and as it is."""
+    def learn(self, data: bytes, chunk: dict[str, Any], text: str) -> None:
+        """Remember what stands around the text of a plain chunk, when it stands there just once and as it is."""
+        if b"\\" in data or not _plain(chunk):  # without one every text stands there as it is
+            return
         quoted = b'"%b"' % text.encode()
-        if data.count(quoted) == 1 and b"\\" not in quoted and quoted.count(b'"') == 2:
+        if quoted.count(b'"') == 2 and data.count(quoted) == 1:
             before, _, after = data.partition(quoted)
             self._before, self._after = before + b'"', b'"' + after
 
 
-def _plain_content(chunk: _Chunk) -> str:
-    if chunk.usage is not None or chunk.error is not None or len(chunk.choices) != 1:
-        return ""
-    choice = chunk.choices[0]
-    delta = choice.delta
-    if choice.finish_reason is not None or (delta is not None and (delta.reasoning_content or delta.reasoning)):
-        return ""
-    return (delta.content if delta is not None else choice.text) or ""
+def _plain(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk that holds text has it from one choice, in one piece, and nothing that counts beside it."""
+    choices = chunk["choices"]
+    if chunk.get("usage") is not None or len(choices) != 1 or choices[0].get("finish_reason") is not None:
+        return False
+    return sum(map(bool, _parts(_delta(choices[0])))) == 1
 
 
 def read_exchange(exchange: Exchange) -> Outcome:
@@ -187,7 +159,8 @@ def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outco
     out = Outcome(status="ok")
     pieces: list[str] = []
     done = refused = False
-    plain = _Reader().text
+    reader = _Reader()
+    plain = reader.text
     sent_s = exchange.sent_s
     for at_s, data in events:
         text = plain(data)
@@ -216,11 +189,13 @@ def _read_events(exchange: Exchange, events: list[tuple[float, bytes]]) -> Outco
             refused = True
             out.status, out.error = "error", f"in the stream: {_message(data)}"
             continue
-        _usage(chunk, out)
+        if chunk.get("usage") is not None:
+            _usage(chunk, out)
         text = _content(chunk, out)
         if text:
             pieces.append(text)
             out.content_ms.append(at_ms)
+            reader.learn(data, chunk, text)
     out.text = "".join(pieces)
     if out.content_ms:
         out.ttft_ms, out.e2e_ms = out.content_ms[0], out.content_ms[-1]
@@ -277,11 +252,20 @@ def _content(chunk: dict[str, Any], out: Outcome) -> str:
     choice = choices[0]
     if isinstance(choice.get("finish_reason"), str):
         out.finish_reason = " ".join(choice["finish_reason"].split())[:_MAX_WORD_CHARS]
+    delta = _delta(choice)
+    if len(delta) == 1 and type(text := delta.get("content")) is str:  # what most servers send, and most often
+        return text
+    return "".join(_parts(delta))
+
+
+def _delta(choice: dict[str, Any]) -> dict[str, Any]:
     delta = choice.get("delta")
-    if not isinstance(delta, dict):
-        delta = choice
+    return delta if isinstance(delta, dict) else choice
+
+
+def _parts(delta: dict[str, Any]) -> list[str]:
     parts = [delta.get(key) for key in ("reasoning_content", "reasoning", "content", "text")]
-    return "".join(p for p in parts if isinstance(p, str))
+    return [p for p in parts if isinstance(p, str)]
 
 
 def _message(body: bytes) -> str:

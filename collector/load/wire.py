@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from collector.errors import QuantcaseError
 from collector.load.framing import Exchange, Framing
+from collector.load.pulse import NO_CONNECTION
 
 __all__ = ["MAX_REPLY_BYTES", "Connection", "Target", "build_request"]
 
@@ -84,6 +85,11 @@ class Connection(asyncio.Protocol):
         self._stale = False
         self._used = False
 
+    @property
+    def under_way(self) -> Exchange | None:
+        """The exchange that has no end yet."""
+        return self._exchange
+
     def close(self) -> None:
         """Drop the connection; an exchange under way ends as `cut`."""
         if self._exchange is not None and self._done is not None and not self._done.done():
@@ -112,7 +118,7 @@ class Connection(asyncio.Protocol):
             try:
                 await self.open()
             except OSError as e:
-                return Exchange(time.monotonic(), error=f"cannot connect: {e.strerror or e}")
+                return Exchange(time.monotonic(), error=f"{NO_CONNECTION}: {e.strerror or e}")
         self._framing, self._framed, self._chunked = Framing(), 0, False
         loop = asyncio.get_running_loop()
         done = self._done = loop.create_future()

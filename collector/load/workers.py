@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import os
 import struct
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -21,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from collector.errors import QuantcaseError
+from collector.load.pulse import Pulse
 from collector.load.shots import Job, Shots, shoot
 
 __all__ = ["Workers", "main"]
@@ -39,6 +42,7 @@ class _Order(Struct):
 
     job: Job
     slots: int
+    place: int
     numbers: list[int] | None = None
 
 
@@ -54,6 +58,9 @@ class Workers:
         self.count = count
         self._processes: list[asyncio.subprocess.Process] = []
         self._queue = -1
+        file = _shared_memory(Pulse.size(count))
+        self._shared = file
+        self.pulse = Pulse(count, mmap.mmap(file, 0))
 
     async def __aenter__(self) -> Workers:
         await self._start()
@@ -63,6 +70,7 @@ class Workers:
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self._end()
+        os.close(self._shared)
 
     async def _start(self) -> None:
         read, self._queue = os.pipe()
@@ -71,15 +79,18 @@ class Workers:
             for _ in range(self.count):
                 self._processes.append(
                     await asyncio.create_subprocess_exec(
-                        sys.executable, "-m", "collector.load.workers", str(read),
-                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=[read], limit=1 << 30,
+                        sys.executable, "-m", "collector.load.workers", str(read), str(self._shared),
+                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                        pass_fds=[read, self._shared], limit=1 << 30,
                     )
                 )  # fmt: skip
         finally:
             os.close(read)
 
     async def _end(self) -> None:
-        os.close(self._queue)
+        if self._queue >= 0:
+            os.close(self._queue)
+            self._queue = -1
         for process in self._processes:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -94,11 +105,13 @@ class Workers:
             QuantcaseError: a worker ended early.
             OSError: the server takes no connections at all.
         """
+        self.pulse.reset()  # before anything is waited for: somebody may be watching already
+        if not self._processes:
+            await self._start()
         try:
             return await self._shoot(job)
-        except (OSError, QuantcaseError):
-            await self._end()  # some may still wait for the start: the next job gets new ones
-            await self._start()
+        except BaseException:  # a cancelled one, too
+            await self._end()  # some may still wait for the start, or send: the next job gets new ones
             raise
 
     async def _shoot(self, job: Job) -> Shots:
@@ -107,7 +120,7 @@ class Workers:
         for i, process in enumerate(processes):
             slots = job.slots // at_work + (i < job.slots % at_work)
             numbers = None if job.due_s is None else list(range(i, len(job.bodies), at_work))
-            _put(process, msgspec.msgpack.encode(_Order(job, slots, numbers)))
+            _put(process, msgspec.msgpack.encode(_Order(job, slots, i, numbers)))
         for process in processes:
             word = await _output(process).readline()
             if word == _FAILED:
@@ -142,6 +155,17 @@ class Workers:
                 data = data[os.write(self._queue, data[:4096]) :]
             except BlockingIOError:
                 await asyncio.sleep(0.01)
+
+
+def _shared_memory(size: int) -> int:
+    """A file that lives in memory, and may be given to other processes."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("quantcase-pulse")
+    else:
+        with tempfile.TemporaryFile() as made:
+            file = os.dup(made.fileno())
+    os.truncate(file, size)
+    return file
 
 
 def _input(process: asyncio.subprocess.Process) -> asyncio.StreamWriter:
@@ -194,7 +218,7 @@ class _Slotwise:
         return next(_numbers(self._queue))
 
 
-def _serve(queue: int, orders: BinaryIO, answers: BinaryIO) -> None:
+def _serve(queue: int, pulse: Pulse, orders: BinaryIO, answers: BinaryIO) -> None:
     import uvloop
 
     told: list[bool] = []
@@ -224,6 +248,7 @@ def _serve(queue: int, orders: BinaryIO, answers: BinaryIO) -> None:
                         queue=_Slotwise(queue) if closed else None,
                         numbers=order.numbers,
                         ready=ready_now if closed else ready,
+                        place=pulse.place(order.place),
                     )
                 )
         except OSError as e:
@@ -238,7 +263,8 @@ def _serve(queue: int, orders: BinaryIO, answers: BinaryIO) -> None:
 def main() -> None:
     """A worker: orders on standard input, answers on standard output, until the input ends."""
     with contextlib.suppress(KeyboardInterrupt):
-        _serve(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+        pulse = Pulse(shared=mmap.mmap(int(sys.argv[2]), 0))
+        _serve(int(sys.argv[1]), pulse, sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

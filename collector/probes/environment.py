@@ -19,6 +19,7 @@ import msgspec
 
 import collector
 from collector.bundle.schema import Session
+from collector.probes.interconnect import links
 from collector.probes.nvml import Gpus
 from collector.probes.packages import PACKAGES, engine_packages, package_versions, vllm_plugins
 from collector.probes.redact import redact
@@ -50,6 +51,7 @@ def capture(
         wall_unix_s=wall,
         monotonic_s=time.monotonic() if monotonic_s is None else monotonic_s,
         gpus=[msgspec.to_builtins(card) for card in gpus.cards],
+        interconnect=[msgspec.to_builtins(link) for link in links(gpus)],
         host=host_facts(),
         software=software_facts(engine, command, env),
     )

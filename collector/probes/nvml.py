@@ -117,6 +117,19 @@ class Gpus:
         question = getattr(self._nvml, name, None)  # older bindings lack the newer questions
         return None if question is None else self._ask(question, *arguments)
 
+    @property
+    def nvml(self) -> ModuleType | Any:
+        """The binding, for its constants."""
+        return self._nvml
+
+    def handle(self, index: int) -> Any:
+        """The driver's handle of a card, for questions that are asked elsewhere."""
+        return self._handles[index]
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """The driver's answer to a question by its name; None where card, driver or binding do not know it."""
+        return self._call(name, *arguments)
+
     def _info(self, index: int) -> GpuInfo:
         h, n = self._handles[index], self._nvml
         memory = self._memory(h)
@@ -153,6 +166,10 @@ class Gpus:
         """Device memory in use, MiB: every process's, without the driver's own reserve where the driver tells it."""
         memory = self._memory(self._handles[index])
         return None if memory is None else memory.used / _MIB
+
+    def uuid(self, index: int) -> str | None:
+        """The card's UUID, for choosing it by; it stays out of bundles, where its hash stands."""
+        return _text(self._call("nvmlDeviceGetUUID", self._handles[index]))
 
     def processes(self, index: int) -> list[GpuProcess] | None:
         """Processes on the card other than this one; None where the driver does not say. In a container, the driver

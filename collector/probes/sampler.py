@@ -1,10 +1,10 @@
-"""Samples one GPU at a steady rate while something else is measured."""
+"""Samples GPUs at a steady rate while something else is measured."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from collector.bundle.schema import TelemetryRow
@@ -17,7 +17,8 @@ class _Samples(Protocol):
 
 
 class Sampler:
-    """A thread that samples a GPU and hands each row to `append`: NVML blocks for milliseconds, an event loop must not.
+    """A thread that samples the GPUs of one server and hands each row to `append`: NVML blocks for milliseconds, an
+    event loop must not.
 
     `append` is called from that thread: hand over something that may be (a queue's put, a list's append).
 
@@ -28,14 +29,14 @@ class Sampler:
     def __init__(
         self,
         gpus: _Samples,
-        index: int,
+        index: int | Sequence[int],
         append: Callable[[TelemetryRow], object],
         *,
         hz: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gpus = gpus
-        self._index = index
+        self._indices = [index] if isinstance(index, int) else list(index)
         self._append = append
         self._period = 1.0 / hz
         self._clock = clock
@@ -43,18 +44,25 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._peak: float | None = None
+        self._fullest: float | None = None
         self._failure: Exception | None = None
 
     @property
     def peak_mib(self) -> float | None:
-        """Highest device memory seen since the start or the last `reset_peak`, MiB."""
+        """Highest device memory seen since the start or the last `reset_peak`, MiB: of all the GPUs at one time."""
         with self._lock:
             return self._peak
 
-    def reset_peak(self) -> None:
-        """Forget the peak, so that the next cell or variant has its own."""
+    @property
+    def fullest_mib(self) -> float | None:
+        """The highest that any one of the GPUs held, MiB."""
         with self._lock:
-            self._peak = None
+            return self._fullest
+
+    def reset_peak(self) -> None:
+        """Forget the peaks, so that the next cell or variant has its own."""
+        with self._lock:
+            self._peak = self._fullest = None
 
     def start(self) -> Sampler:
         """Start the thread; the first sample is taken at once."""
@@ -84,14 +92,22 @@ class Sampler:
         due = time.monotonic()
         while not self._halt.is_set():
             try:
-                row = self._gpus.sample(self._index, self._clock())
-                if row.vram_used_mib is not None:
-                    with self._lock:
-                        self._peak = max(self._peak or 0.0, row.vram_used_mib)
-                self._append(row)
+                t_s = self._clock()  # one time for all of them: they are of one server
+                rows = [self._gpus.sample(index, t_s) for index in self._indices]
+                self._note([r.vram_used_mib for r in rows])
+                for row in rows:
+                    self._append(row)
             except Exception as e:  # noqa: BLE001 - carried to stop(): a thread has no caller to raise to
                 self._failure = e
                 return
             # Due times are fixed, so that a slow sample does not shift all later ones; missed ones are dropped.
             due = max(due + self._period, time.monotonic())
             self._halt.wait(due - time.monotonic())
+
+    def _note(self, used: Sequence[float | None]) -> None:
+        known = [u for u in used if u is not None]
+        if not known or len(known) < len(used):
+            return  # a sum without one of them would be too low
+        with self._lock:
+            self._peak = max(self._peak or 0.0, sum(known))
+            self._fullest = max(self._fullest or 0.0, *known)

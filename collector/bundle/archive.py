@@ -23,8 +23,9 @@ from typing import IO, Final
 from msgspec import Struct
 
 from collector.bundle import manifest as manifests
-from collector.bundle.archive_read import DAMAGED, Reader, open_archive
+from collector.bundle.archive_read import Reader, open_archive
 from collector.bundle.archive_rules import ArchiveFault, Limits, Member, check_members, check_path, shown
+from collector.bundle.arriving import inner_bombs
 from collector.bundle.check import Fault, check_bundle
 from collector.bundle.read import Bundle, open_bundle
 from collector.errors import QuantcaseError, UsageFault
@@ -280,7 +281,7 @@ def verify(folder: Path, *, force: bool = False, limits: Limits | None = None) -
     if strange := sorted(present - listed.keys()):
         hint = "" if listed else "the run was killed and its manifest names no file; `collect pack` mends that"
         raise ArchiveFault("A202", shown(strange[0]), detail=hint)
-    _inner_bombs(folder, present, limits)
+    inner_bombs(folder, present, limits)
     faults: list[ArchiveFault] = [ArchiveFault("A203", shown(p)) for p in sorted(listed.keys() - present)]
     for path in sorted(present):
         file, told = folder / path, listed[path]
@@ -294,21 +295,3 @@ def verify(folder: Path, *, force: bool = False, limits: Limits | None = None) -
     if faults and not force:
         raise faults[0]
     return bundle.info.status, [f.problem for f in faults]
-
-
-def _inner_bombs(folder: Path, paths: set[str], limits: Limits) -> None:
-    """The packed tables of a bundle are archives too: count what they unpack to before anybody reads them."""
-    total = 0
-    for path in sorted(p for p in paths if p.endswith(".gz")):
-        file, done = folder / path, 0
-        try:
-            with gzip.open(file) as source:
-                while piece := source.read(_PIECE):
-                    done += len(piece)
-                    if total + done > limits.total_bytes:
-                        raise ArchiveFault("A121", shown(path), detail=f"more than {limits.total_bytes >> 20} MiB")
-                    if done > limits.ratio_from_bytes and done > limits.ratio * file.stat().st_size:
-                        raise ArchiveFault("A122", shown(path), detail=f"more than {limits.ratio}:1")
-        except DAMAGED:
-            continue  # no bomb; the hash or the check says what is wrong with it
-        total += done

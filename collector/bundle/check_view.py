@@ -24,9 +24,13 @@ _SHOWN = 10  # findings of one rule, before the rest are counted
 _PLURAL = {"error": "errors", "interrupted": "interrupted", "warning": "warnings", "note": "notes"}
 
 
-def passes(said: Outcome, *, strict: bool) -> bool:
-    """Whether a bundle passes: nothing graver than a note, or than a warning where not `strict`."""
-    failing = {"error", "interrupted", *(("warning",) if strict else ())}
+def passes(said: Outcome, *, strict: bool, allow_interrupted: bool = False) -> bool:
+    """Whether a bundle passes: nothing graver than a note, or than a warning where not `strict`.
+
+    Args:
+        allow_interrupted: an unfinished run passes, too, when all that is there is sound.
+    """
+    failing = {"error", *(() if allow_interrupted else ("interrupted",)), *(("warning",) if strict else ())}
     return not any(f.level in failing for f in said.faults)
 
 
@@ -88,20 +92,20 @@ def _fold(line: str, width: int | None, indent: int) -> str:
     )
 
 
-def found_json(found: Sequence[tuple[Path, Outcome]], *, strict: bool) -> str:
+def found_json(found: Sequence[tuple[Path, Outcome]], *, strict: bool, allow_interrupted: bool = False) -> str:
     """Every finding of every bundle, with the rules that passed and those that did not apply."""
     bundles = [
         {
             "bundle": folder.name,
             "verdict": verdict(said),
-            "passes": passes(said, strict=strict),
+            "passes": passes(said, strict=strict, allow_interrupted=allow_interrupted),
             "findings": [msgspec.to_builtins(f) for f in said.faults],
             "passed": _sorted(said.passed),
             "not_applied": _sorted(RULES.keys() - said.applied),
         }
         for folder, said in found
     ]
-    return _document({"strict": strict, "bundles": bundles})
+    return _document({"strict": strict, "allow_interrupted": allow_interrupted, "bundles": bundles})
 
 
 def rules_json() -> str:

@@ -162,6 +162,8 @@ def read(folder: Path, variant: str) -> LoadTest | None:
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without an end
+            raise QuantcaseError(f"{path.name} is no plain file", fix="a load test has three files")
         if path.stat().st_size > _MOST_BYTES:
             raise QuantcaseError(f"{path.name} is larger than {_MOST_BYTES >> 20} MiB")
         return path.read_bytes().decode("utf-8")

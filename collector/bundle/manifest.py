@@ -115,7 +115,10 @@ def _header(path: Path) -> list[str] | None:
             line = f.readline(_HEADER_BYTES).decode()
     except (EOFError, UnicodeDecodeError, zlib.error, gzip.BadGzipFile):
         return None
-    return next(csv.reader([line])) if line.endswith("\n") else None
+    try:
+        return next(csv.reader([line])) if line.endswith("\n") else None
+    except csv.Error:  # a carriage return in the middle
+        return None
 
 
 def resources(folder: Path) -> list[Resource]:

@@ -123,6 +123,7 @@ def _from_0(folder: Path, out: Path, gpu: str, base_model: str, baseline: str) -
             point.label = ""  # each variant has its own files, and they bear its name
         read.notes.append("max_tokens is the most that an answer may hold: how many tokens it held is not stated.")
         read.items, read.answers = answers.items, answers.rows.get(variant, [])
+        read.suite_kind = "sanity"  # short prompts that a person judged, never tasks of lm-eval
         read.missing += [
             "Model, revision, engine, its version and arguments are not in files of format 0.",
             "When it was measured is not in the files: the bundle bears the day of its migration.",

@@ -12,19 +12,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from collector.bundle import manifest as manifests
 from collector.bundle.archive import arrive, free, verify
-from collector.bundle.archive_rules import ArchiveFault, Limits, Member, check_members, shown
-from collector.bundle.schema import Manifest, Resource
-from collector.carry.store import PART, Store
+from collector.bundle.archive_rules import ArchiveFault, Limits, shown
+from collector.bundle.arriving import MANIFEST_BYTES, judged, receive
+from collector.carry.store import Store
 from collector.errors import QuantcaseError
 
 __all__ = ["Pulled", "found", "pull"]
 
-_MANIFEST_BYTES = 16 << 20
+_AGAIN = "pull again; if it stays so, push the bundle again"
 
 
 class Pulled(Struct, frozen=True):
@@ -65,8 +64,10 @@ def pull(
         QuantcaseError: another bundle of that name is here, or the transfer failed (what arrived stays for the next).
     """
     limits = limits or Limits()
-    data = b"".join(store.read(posixpath.join(path, manifests.MANIFEST), _MANIFEST_BYTES))
-    resources = _judged(data, name, limits)
+    data = b"".join(store.read(posixpath.join(path, manifests.MANIFEST), MANIFEST_BYTES))
+    resources = judged(data, name, limits).resources
+    if not resources:
+        raise ArchiveFault("A203", shown(name), detail="its run is under way or was killed, and it names no file yet")
     if (out / name / manifests.MANIFEST).is_file() and (out / name / manifests.MANIFEST).read_bytes() == data:
         status, _ = verify(out / name, limits=limits)
         return Pulled(out / name, 0, len(resources) + 1, status)
@@ -82,7 +83,8 @@ def pull(
                 kept += 1
                 continue
             say(f"{name}/{resource.path} ({resource.bytes} bytes)")
-            _fetch(store, posixpath.join(path, resource.path), target, resource)
+            pieces = store.read(posixpath.join(path, resource.path), resource.bytes)
+            receive(pieces, target, resource.bytes, resource.hash, where=resource.path, fix=_AGAIN)
             fetched += 1
         manifests.write_atomic(folder / manifests.MANIFEST, data)
         status, _ = verify(folder, limits=limits)
@@ -92,36 +94,3 @@ def pull(
         raise
     beside.rmdir()
     return Pulled(out / name, fetched + 1, kept, status)
-
-
-def _judged(data: bytes, name: str, limits: Limits) -> list[Resource]:
-    """The files that a manifest from elsewhere names, once its names and sizes break no rule."""
-    try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise ArchiveFault("A201", shown(name), detail=shown(str(e))) from None
-    if not manifest.resources:
-        raise ArchiveFault("A203", shown(name), detail="its run is under way or was killed, and it names no file yet")
-    members = [Member(f"{name}/{r.path}", "file", r.bytes) for r in manifest.resources]
-    check_members([Member(f"{name}/{manifests.MANIFEST}", "file", len(data)), *members], limits)
-    return manifest.resources
-
-
-def _fetch(store: Store, path: str, target: Path, resource: Resource) -> None:
-    """One file, counted and hashed while it comes."""
-    part = target.with_name(f"{target.name}{PART}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    try:
-        with part.open("wb") as f:
-            for piece in store.read(path, resource.bytes):
-                digest.update(piece)
-                size += len(piece)
-                f.write(piece)
-            f.flush()
-            os.fsync(f.fileno())
-        if size != resource.bytes or f"sha256:{digest.hexdigest()}" != resource.hash:
-            raise ArchiveFault("A204", shown(resource.path), fix="pull again; if it stays so, push the bundle again")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -46,6 +46,8 @@ def push(folder: Path, store: Store, say: Callable[[str], None] = lambda _: None
             f"{store.where}: another bundle named {shown(top)} is there and stays as it is",
             fix="push to another folder",
         )
+    if not there:
+        _no_cut_uploads(store, top, say)
     sent = kept = sent_bytes = 0
     for path, wanted in what.hashes.items():
         source = what.folder / path
@@ -73,6 +75,15 @@ def _pieces(source: Path) -> Iterator[bytes]:
     with source.open("rb") as f:
         while piece := f.read(1 << 20):
             yield piece
+
+
+def _no_cut_uploads(store: Store, top: str, say: Callable[[str], None]) -> None:
+    """What a push that was killed left on S3. Keys that may not list uploads keep nobody from pushing."""
+    try:
+        if taken := store.forget_cut(top):
+            say(f"{top}: {taken} cut upload{'s' if taken > 1 else ''} taken back")
+    except QuantcaseError as e:
+        say(f"{top}: cut uploads cannot be looked for ({e.problem})")
 
 
 def _no_strangers(store: Store, what: Contents) -> None:

@@ -17,13 +17,10 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from collector.bundle.archive_rules import ArchiveFault, shown
+from collector.bundle.arriving import PART, one_line
 from collector.errors import QuantcaseError, UsageFault
-from collector.probes.redact import redact
 
 __all__ = ["PART", "Address", "Store", "address", "connect"]
-
-PART: Final = ".quantcase-part"
-"""What an unfinished file is called, behind its own name."""
 
 _PIECE: Final = 1 << 20
 
@@ -84,6 +81,7 @@ class _Files(Protocol):
     """What is used of fsspec's file systems."""
 
     def open(self, path: str, mode: str) -> Any: ...
+    def call_s3(self, method: str, **asked: str) -> dict[str, Any]: ...
     def info(self, path: str) -> dict[str, Any]: ...
     def find(self, path: str) -> list[str]: ...
     def ls(self, path: str, detail: bool) -> list[dict[str, Any]]: ...
@@ -131,13 +129,13 @@ def _told(where: Address, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
     except kinds as e:
-        said = " ".join(redact(str(e)).split()) or type(e).__name__
+        said = one_line(e)
         fix = "what has arrived stays; the same command goes on from there"
         if "HostKey" in type(e).__name__ or "host key" in said.lower():
             fix = f"if you trust it, connect once with `ssh {where.host}` and compare the key that it shows"
         elif "Permission" in type(e).__name__ or "redential" in said:
             fix = "docs/guide/carry.md says where keys are taken from"
-        raise QuantcaseError(f"{where}: {said[:300]}", fix=fix) from None
+        raise QuantcaseError(f"{where}: {said}", fix=fix) from None
 
 
 class Store:
@@ -194,7 +192,7 @@ class Store:
         """
         part = f"{path}{PART}"
         self._folder(posixpath.dirname(path))
-        with _told(self.where, self._kinds), self._files.open(self._full(part), "wb") as target:
+        with _told(self.where, self._kinds), self._open(part) as target:
             for piece in pieces:
                 target.write(piece)
         if not self.same(part, size, digest):
@@ -206,6 +204,49 @@ class Store:
                 self._files.mv(self._full(part), self._full(path))
         if self.size(path) != size:  # an S3 "move" is a copy: look once more
             raise QuantcaseError(f"{self.where}: {shown(path)} did not keep its size", fix="push again")
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[Any]:
+        """A file to write. On S3 a cut one is taken back: its parts would lie there unseen, and be charged for."""
+        target = self._files.open(self._full(path), "wb")
+        try:
+            yield target
+            target.close()
+        except BaseException:
+            if self.where.kind == "s3":
+                with suppress(*self._kinds):  # the same that cut it, most likely: `forget_cut` is the second try
+                    target.discard()
+                target.closed = True  # nothing may be sent when it is collected
+            else:
+                with suppress(*self._kinds):
+                    target.close()
+            raise
+
+    def forget_cut(self, path: str) -> int:
+        """Take back the parts of uploads below a folder that were cut and never taken back; how many uploads.
+
+        Only S3 has such parts, and only unfinished files of ours are looked for: another tool's uploads stay.
+
+        Raises:
+            QuantcaseError: the place failed, or does not let us ask.
+        """
+        if self.where.kind != "s3":
+            return 0
+        bucket, _, below = self._full(path).partition("/")
+        asked = {"Bucket": bucket, "Prefix": f"{below}/"}
+        taken, more = 0, True
+        with _told(self.where, self._kinds):
+            while more:
+                found = self._files.call_s3("list_multipart_uploads", **asked)
+                for upload in found.get("Uploads", []):
+                    if upload["Key"].endswith(PART):
+                        which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                        self._files.call_s3("abort_multipart_upload", **which)
+                        taken += 1
+                more = bool(found.get("IsTruncated"))
+                asked["KeyMarker"] = found.get("NextKeyMarker", "")
+                asked["UploadIdMarker"] = found.get("NextUploadIdMarker", "")
+        return taken
 
     def names(self, path: str) -> list[str]:
         """All files below a folder, relative to it; none where there is no folder."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -24,7 +24,7 @@ from collector.bundle.imported import ImportedFile
 from collector.bundle.schema import RequestRow
 from collector.errors import UsageFault
 
-__all__ = ["IMPORTERS", "Figure", "Hints", "Imported", "Importer", "Metric", "Point", "get"]
+__all__ = ["IMPORTERS", "Figure", "Hints", "Imported", "Importer", "Metric", "Model", "Point", "get"]
 
 
 class Metric(Struct, frozen=True, kw_only=True):
@@ -66,6 +66,14 @@ class Point(Struct, kw_only=True):
     output_tokens: float | None = None
 
 
+class Model(Struct, frozen=True, kw_only=True):
+    """What a file says of a model; empty where it does not."""
+
+    name: str = ""
+    method: str = ""  # quantization
+    bits: float | None = None  # a weight
+
+
 class Imported(Struct, kw_only=True):
     """What one tool's files say."""
 
@@ -80,9 +88,11 @@ class Imported(Struct, kw_only=True):
     model: str = ""  # as the file names it
     method: str = ""  # quantization, only where the file states it
     bits: float | None = None
+    models: dict[str, Model] = field(default_factory=dict)  # label of points -> its model, where there are several
     engine: str = ""  # only where the file states it
     engine_version: str | None = None
     items: list[QualityItem] = field(default_factory=list)  # quality tools
+    suite_kind: Literal["lm-eval", "sanity"] = "lm-eval"  # what the items' suites are in a study
     answers: list[QualityRow] = field(default_factory=list)  # `store` sets their variant
 
 

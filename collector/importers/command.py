@@ -12,7 +12,7 @@ from collector.bundle.imported import ImportedDocument, read_document
 from collector.errors import UsageFault
 from collector.importers.base import IMPORTERS, Hints, get
 from collector.importers.form import Said
-from collector.importers.store import Read, failures, write_bundle
+from collector.importers.store import Read, failures, unpaired, write_bundle
 
 __all__ = ["import_results"]
 
@@ -89,7 +89,8 @@ def import_results(
     importer, hints = get(tool), Hints(first_chunk=first_chunk, load=load, columns=columns)
     reads = [Read(variant=v, imported=importer.read(paths, hints)) for v, paths in by_variant.items()]
     first = next((r for r in reads if r.variant in ("", baseline)), reads[0])
-    if not (base_model := base_model or first.imported.model):
+    labelled = first.imported.models.get(baseline.removeprefix(f"{first.variant}-"))
+    if not (base_model := base_model or first.imported.model or (labelled.name if labelled else "")):
         raise UsageFault("the files do not name the model", fix="say it: --base-model")
     said = Said(
         gpu=gpus.get(gpu).name,
@@ -108,6 +109,8 @@ def import_results(
     )
     folder = write_bundle(reads, out, said)
     document = read_document(folder)
+    for line in unpaired(reads, said):
+        click.echo(f"warning: {line}", err=True)
     if document is not None:
         _tell(document)
     click.echo(f"wrote {folder}")

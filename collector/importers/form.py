@@ -115,10 +115,12 @@ def _workloads(points: Sequence[tuple[str, Point]]) -> list[Workload]:
 
 
 def _suites(sources: Iterable[Imported]) -> list[QualitySuite]:
-    found: dict[str, list[str]] = {}
+    """The suites of the items that were read. Only lm-eval's have tasks: its own names, without the metric behind."""
+    found: dict[str, QualitySuite] = {}
     for source in sources:
         for item in source.items:
-            tasks = found.setdefault(item.suite, [])
-            if item.task not in tasks:
-                tasks.append(item.task)
-    return [QualitySuite(kind="lm-eval", name=suite, tasks=tasks) for suite, tasks in found.items()]
+            suite = found.setdefault(item.suite, QualitySuite(kind=source.suite_kind, name=item.suite))
+            task = item.task.partition("[")[0]
+            if suite.kind == "lm-eval" and task not in suite.tasks:
+                suite.tasks.append(task)
+    return list(found.values())

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from collector.bundle.imported import ImportedFile
 from collector.errors import QuantcaseError
-from collector.importers.base import Figure, Hints, Imported, Metric, Point
+from collector.importers.base import Figure, Hints, Imported, Metric, Model, Point
 from collector.importers.delimited import Row, sheet_of, slug
 from collector.importers.reading import Node, file_of, read_bytes, read_json, read_json_lines, short
 
@@ -106,9 +106,9 @@ class LlamaBench:
             out.tool_version = out.engine_version = builds[0]
         else:
             out.notes.append(f"Tests come from several builds of llama.cpp: {short(', '.join(builds), 200)}.")
-        _model(tests, out)
         varied = [key for key in _SETTINGS if len({t.settings.get(key, "") for t in tests}) > 1]
         labels = _labels(tests, varied)
+        _models(tests, labels, out)
         seen: Counter[tuple[str, str]] = Counter()
         for test, label in zip(tests, labels, strict=True):
             rest = [f"{key} {test.settings.get(key, 'unknown')}" for key in varied if key not in _OF_VARIANTS]
@@ -280,19 +280,27 @@ def _figures(test: _Test) -> Iterator[Figure]:
         yield Figure(metric=time, statistic="sample", value=ns, n=1)
 
 
-def _model(tests: Sequence[_Test], out: Imported) -> None:
-    """Model, quantization and bits per weight, where all tests are of one model."""
-    if len({t.model for t in tests}) > 1:
+def _models(tests: Sequence[_Test], labels: Sequence[str], out: Imported) -> None:
+    """Model, quantization and bits per weight: of the files where all tests are of one model, else of each label."""
+    by_model: dict[tuple[str, str, int | None], Model] = {}
+    of_names = []
+    for test in tests:
+        if test.model not in by_model:
+            method, of_name = _method(_format(test.model_type)), _IN_NAME.search(test.model_file)
+            if not method and of_name:
+                method = _method(of_name[1].upper())
+                of_names.append(test.model_file)
+            by_model[test.model] = Model(name=test.model_file or test.model_type, method=method, bits=_bits(test))
+    if len(by_model) > 1:
+        out.models = {label: by_model[test.model] for test, label in zip(tests, labels, strict=True)}
         out.notes.append("The files hold several models: each is a variant of its own.")
-        return
-    one = tests[0]
-    out.model = one.model_file or one.model_type
-    out.method = _method(_format(one.model_type))
-    if not out.method and (found := _IN_NAME.search(one.model_file)):
-        out.method = _method(found[1].upper())
-        out.notes.append("The quantization is read off the model's file name: model_type does not name it.")
-    out.bits = _bits(one)
-    if out.bits is not None:
+    else:
+        (one,) = by_model.values()
+        out.model, out.method, out.bits = one.name, one.method, one.bits
+    if of_names:
+        which = f" ({short(', '.join(of_names), 200)})" if len(by_model) > 1 else ""
+        out.notes.append(f"The quantization is read off the model's file name: model_type does not name it{which}.")
+    if any(m.bits is not None for m in by_model.values()):
         out.notes.append("Bits per weight are 8 x model_size / model_n_params.")
 
 

@@ -40,7 +40,7 @@ from collector.importers.reading import short
 from collector.probes.redact import redact
 from collector.study import Load, Study
 
-__all__ = ["Read", "Said", "failures", "write_bundle"]
+__all__ = ["Read", "Said", "failures", "unpaired", "write_bundle"]
 
 _GAP_S = 1.0  # between runs whose times of day are not known: they stand one after another
 _LENGTHS_APART = 1.25
@@ -73,7 +73,7 @@ def write_bundle(reads: Sequence[Read], out: Path, said: Said, *, today: datetim
     _same_file_twice(reads)
     placed = _place(reads, said)
     _one_workload(placed)
-    sources = {p.variant: p.source for p in placed}
+    sources = {p.variant: _of_label(p) for p in placed}
     sources |= {r.variant or said.baseline: r.imported for r in reads if r.imported.answers}
     study = study_of(sources, [(p.workload, p.point) for p in placed], said)
     known = [p.point.began_unix_s for p in placed if p.point.began_unix_s is not None]
@@ -95,6 +95,8 @@ def write_bundle(reads: Sequence[Read], out: Path, said: Said, *, today: datetim
         _variants(writer, sources, study, said)
         _requests(writer, rows_of, began, study)
         _answers(writer, reads, said)
+        for r in reads:
+            r.imported.missing += [w for w in unpaired(reads, said) if w.startswith(f"{r.variant or said.baseline}: ")]
         document = _document(reads, placed, said)
         _figures(folder, placed)
         manifests.write_atomic(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
@@ -108,6 +110,21 @@ def write_bundle(reads: Sequence[Read], out: Path, said: Said, *, today: datetim
         shutil.rmtree(folder)  # made a moment ago by this function
         raise
     return folder
+
+
+def unpaired(reads: Sequence[Read], said: Said) -> list[str]:
+    """One line for each variant with answers of which none is to a question that the baseline answered."""
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+    for r in reads:
+        asked[r.variant or said.baseline] |= {a.prompt_id for a in r.imported.answers}
+    base = asked.pop(said.baseline, set())
+    why = "were other prompts, tasks or few-shot examples asked?" if base else "it has no answers"
+    return [
+        f"{variant}: none of its {len(ids):,} answers is to a question of the baseline, {said.baseline} ({why}): "
+        "nothing is compared answer by answer"
+        for variant, ids in sorted(asked.items())
+        if ids and not ids & base
+    ]
 
 
 def failures(folder_document: ImportedDocument) -> list[str]:
@@ -150,6 +167,14 @@ def _place(reads: Sequence[Read], said: Said) -> list[_Placed]:
             repeats[key] += 1
             out.append(_Placed(variant=variant, workload=workload, repeat=repeats[key], point=p, source=r.imported))
     return out
+
+
+def _of_label(placed: _Placed) -> Imported:
+    """The source as its variant has it: of a file with several models, the one that its label names."""
+    model = placed.source.models.get(placed.point.label)
+    if model is None:
+        return placed.source
+    return msgspec.structs.replace(placed.source, model=model.name, method=model.method, bits=model.bits)
 
 
 def _one_workload(placed: Sequence[_Placed]) -> None:

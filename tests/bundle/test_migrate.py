@@ -53,6 +53,7 @@ def test_answers_and_the_persons_marks_are_there(made: Path) -> None:
     assert [(i.prompt_id, i.task) for i in bundle.quality_items()] == [
         ("sanity/1", "Factual Q&A"), ("sanity/2", "Reasoning"), ("sanity/3", "Summarization"),
     ]  # fmt: skip
+    assert [(s.title, s.kind, s.tasks) for s in bundle.study().quality] == [("sanity", "sanity", [])]  # no lm-eval's
     quant = {r.prompt_id: r for r in bundle.quality() if r.variant == "quant"}
     assert quant["sanity/2"].output == "0.10"
     assert (quant["sanity/3"].status, quant["sanity/3"].error) == ("error", "timeout after 60 s")  # stays a failure

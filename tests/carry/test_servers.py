@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from collector.bundle import manifest
 from collector.bundle.check import check
 from collector.carry import commands
+from collector.carry.store import PART, Store, address, connect
 from collector.errors import QuantcaseError
 from tests.carry.servers import s3_server, sftp_server
 from tests.makers import make_bundle
@@ -169,3 +171,52 @@ def test_an_ssh_host_that_is_not_known_is_refused(bundle: Path, tmp_path: Path) 
     assert said.returncode == 1
     assert "connect once with `ssh 127.0.0.1`" in said.stderr
     assert list((tmp_path / "srv").iterdir()) == []
+
+
+BLOCK = 5 << 20  # the smallest part that S3 takes; s3fs sends larger ones by itself
+
+
+def uploads(store: Store) -> list[str]:
+    """The keys of uploads that nobody has ended."""
+    files: Any = store._files
+    return [u["Key"] for u in files.call_s3("list_multipart_uploads", Bucket="carry").get("Uploads", [])]
+
+
+@pytest.fixture
+def s3_store(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    store = connect(address(f"s3://carry/{tmp_path.name}"))
+    store._files.default_block_size = BLOCK  # type: ignore[attr-defined]
+    return store
+
+
+@pytest.mark.parametrize("cut", [OSError("the cable"), KeyboardInterrupt()])
+def test_a_large_upload_that_is_cut_leaves_no_parts_on_s3(s3_store: Store, cut: BaseException) -> None:
+    there: list[list[str]] = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(2 * BLOCK >> 20):
+            yield bytes(1 << 20)
+        there.append(uploads(s3_store))
+        raise cut
+
+    with pytest.raises((QuantcaseError, KeyboardInterrupt)):
+        s3_store.put("b/requests.csv.gz", pieces(), 1 << 30, "")
+    assert [len(keys) for keys in there] == [1]  # parts were on their way
+    assert uploads(s3_store) == []
+    assert s3_store.names("") == []
+
+
+def test_the_next_push_takes_back_what_a_killed_one_left_and_nothing_else(
+    s3_store: Store, bundle: Path, s3: dict[str, str], tmp_path: Path
+) -> None:
+    files: Any = s3_store._files
+    ours, of_another = f"{tmp_path.name}/{TOP}/requests.csv.gz{PART}", f"{tmp_path.name}/{TOP}/film.mov"
+    for key in (ours, of_another):
+        files.call_s3("create_multipart_upload", Bucket="carry", Key=key)
+    place = Place(f"s3://carry/{tmp_path.name}", tmp_path, **s3)
+    said = place.run("push", bundle, place.url)
+    assert said.returncode == 0, said.stderr
+    assert f"{TOP}: 1 cut upload taken back" in said.stdout + said.stderr
+    assert uploads(s3_store) == [of_another]

@@ -15,6 +15,7 @@ Faults of the process (`AT` says at which request):
     oom       the same, after a line in its log as a CUDA allocator writes it
     gone      ends by itself, after a whole reply
     hang      SIGSTOP: it is there, and answers nothing
+    stuck     the same in the middle of a repeat
     no-memory ends at start as an engine does that does not fit
     killed-at-start  ended by SIGKILL before it listens
     late      /health says 503 at first
@@ -47,7 +48,7 @@ REPLIES = (
 )  # fmt: skip
 # c1: 1 warm-up and len(REPLIES) requests; c2: 2 warm-ups, then as many again.
 FIRST_CELL = 1 + len(REPLIES)
-AT = {"killed": FIRST_CELL + 5, "oom": FIRST_CELL + 5, "gone": FIRST_CELL, "hang": FIRST_CELL + 1}
+AT = {"killed": FIRST_CELL + 5, "oom": FIRST_CELL + 5, "gone": FIRST_CELL, "hang": FIRST_CELL + 1, "stuck": 6}
 PAUSE_S = 0.05
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -181,7 +182,7 @@ class Server:
                 await writer.drain()
             return False
         now = self.count == AT.get(fault)
-        if now and fault == "hang":
+        if now and fault in ("hang", "stuck"):
             os.kill(os.getpid(), signal.SIGSTOP)
         pieces = reply(kind, prompt, tokens)
         try:

@@ -19,6 +19,7 @@ from collector.bundle.schema import RequestRow, Status, VariantRow
 from collector.cli import cli
 from tests.faults.server import REPLIES, TOKENS
 from tests.faults.tools import (
+    TIMEOUT_S,
     bundle_in,
     collected,
     error_of,
@@ -32,9 +33,9 @@ from tests.faults.tools import (
 
 VARIANTS = {
     "bf16": "fine", "mixed": "replies", "broken": "broken", "killed": "killed", "oom": "oom", "gone": "gone",
-    "hang": "hang", "no-memory": "no-memory", "at-start": "killed-at-start", "late": "late",
+    "hang": "hang", "stuck": "stuck", "no-memory": "no-memory", "at-start": "killed-at-start", "late": "late",
 }  # fmt: skip
-CRASHED = {"broken", "killed", "oom", "gone", "hang", "at-start"}
+CRASHED = {"broken", "killed", "oom", "gone", "hang", "stuck", "at-start"}
 N = len(REPLIES)
 
 
@@ -117,6 +118,7 @@ ENDS = {
     "oom": "the engine died during chat c2",
     "gone": "the engine ",  # died before, or during, the warm-up: it ends by itself, in a pause
     "hang": "the engine hangs: no request of the warm-up of chat c2, and none alone, was answered within 3 s",
+    "stuck": "the engine hangs in chat c1: no reply got a byte for ",
     "broken": f"all {N} requests of chat c1 failed: HTTP 500: out of cheese",
     "at-start": "the engine was ended by SIGKILL",
 }
@@ -129,6 +131,8 @@ def test_a_crash_has_its_reason_in_the_row_of_its_start(runs: tuple[Stage, Stage
     assert ENDS[name] in (row.error or "")
     if name == "gone":
         assert "died" in (row.error or "")
+    if name == "stuck":  # of 21 requests 17 were left: each would have waited for its own time limit
+        assert (row.error or "").endswith(f"then a short request alone none in {TIMEOUT_S:g} s")
 
 
 def test_an_engine_that_does_not_fit_is_a_finding_and_not_tried_again(runs: tuple[Stage, Stage]) -> None:

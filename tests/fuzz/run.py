@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -106,7 +107,8 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("targets", nargs="*", help=f"which: {', '.join(TARGETS)}; default: all, one after the other")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of all targets together")
-    parser.add_argument("--seed", type=int, default=1, help="of the generator, without atheris")
+    seed = int(os.environ.get("FUZZ_SEED", "1"))
+    parser.add_argument("--seed", type=int, default=seed, help="of the generator, without atheris; or FUZZ_SEED")
     parser.add_argument("--engine", choices=["auto", "seeded", "atheris"], default="auto")
     parser.add_argument("--again", type=Path, help="run one input of one target")
     parser.add_argument("--atheris", action="store_true", help=argparse.SUPPRESS)

@@ -2,14 +2,20 @@
 
     python -m tests.fuzz.ten_thousand --bundles 5000 --streams 5000 --seed 1
 
-Every case follows from its number and the seed, so `--only NUMBER` does one again, alone. A bundle is judged as a
-person would meet it: `collect check`, then the whole site of it, written into a folder.
+Every case follows from its number and the seed, so `--only NUMBER` does one again, alone. Three kinds:
+
+    stream   a reply, read by the client's parser in several cuts
+    read     a bundle, held against the rule book (`collect check`) and read as the site reads it, every table of it
+    pages    a bundle, read so, and its whole site written into a folder: every `--pages-every`-th number
+
+A whole site takes a hundred times as long as a reading, and most damage is met by the reader. So pages are a sample.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -18,6 +24,8 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePosixPath
 
 import altair
@@ -26,6 +34,7 @@ import click
 from collector.bundle.check import outcome
 from collector.bundle.check_view import found_json, found_text
 from collector.errors import QuantcaseError
+from quantcase import catalog
 from quantcase.build import generate
 from quantcase.charts import cache
 from quantcase.pages.view import Options
@@ -36,8 +45,13 @@ from tests.fuzz.targets import stream
 
 __all__ = ["Bundles", "main"]
 
-CASE_SECONDS = 120.0  # a whole site on a busy machine takes 5 to 20 s
+PAGES_EVERY = 50
+_PAGES_SECONDS = 120.0  # a whole site on a busy machine takes 5 to 20 s
+_READ_SECONDS = 20.0
 _STREAM_SECONDS = 5.0
+_BATCH = 25  # cases that a process takes at once
+
+Said = tuple[str, int, str, str]  # kind, number, what came of it in a word or "", where it broke or ""
 
 
 class Bundles:
@@ -47,15 +61,15 @@ class Bundles:
         self.work, self.seed = work, seed
         self.whole = small_bundles(work / "whole")
 
-    def one(self, number: int) -> str:
-        """Damage a bundle, check it, make its site. Returns what came of it, in a word.
+    def one(self, number: int, *, pages: bool = True) -> str:
+        """Damage a bundle, check it, read it, and make its site where `pages`. Returns what came of it, in words.
 
         Raises:
             Broken, Hang, or whatever the code under test should not have raised.
         """
         room = self.work / f"case-{number}"
         try:
-            return self._judge(number, room)
+            return self._judge(number, room, pages)
         finally:
             shutil.rmtree(room)
 
@@ -74,13 +88,13 @@ class Bundles:
                 told.append("cannot be sealed")
         return folder, told
 
-    def _judge(self, number: int, room: Path) -> str:
+    def _judge(self, number: int, room: Path, pages: bool) -> str:
         folder, told = self.damaged(number, room)
         (room / "site").mkdir()
         before = tree(room)
-        with time_limit(CASE_SECONDS):
+        with time_limit(_PAGES_SECONDS if pages else _READ_SECONDS):
             verdict = _checked(folder)
-            verdict += " " + _built(folder, room / "site")
+            verdict += " " + (_built(folder, room / "site") if pages else _read(folder))
         after = tree(room)
         changed = {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
         if outside := sorted(p for p in changed if p.split("/")[0] != "site"):
@@ -98,6 +112,23 @@ def _checked(folder: Path) -> str:
     json.loads(found_json([(folder, said)], strict=False))
     levels = {f.level for f in said.faults}
     return "error" if "error" in levels else "sound"
+
+
+_VIEWS = (  # of a case: all that pages are made of
+    "variants", "requests", "cells", "ok_counts", "telemetry", "busy_telemetry", "cell_counts", "quality_items",
+    "answers", "likelihoods", "marks", "profile", "points_of_load", "measured_variants", "sound", "title",
+)  # fmt: skip
+
+
+def _read(folder: Path) -> str:
+    """The bundle as the site reads it, every table; one that cannot be read is told in one line."""
+    found = catalog.load(folder.parent)
+    for _, why in found.unreadable:
+        one_line(why)
+    for case in found.cases:
+        for view in _VIEWS:
+            getattr(case, view)
+    return "refused" if found.unreadable else "shown" if found.cases else "no bundle"
 
 
 def _built(folder: Path, site: Path) -> str:
@@ -134,14 +165,6 @@ def streams(seed: int, numbers: range) -> Iterator[tuple[int, str, BaseException
             yield number, "", e
 
 
-def _bundles(made: Bundles, numbers: range) -> Iterator[tuple[int, str, BaseException | None]]:
-    for number in numbers:
-        try:
-            yield number, made.one(number), None
-        except (Exception, Hang) as e:  # noqa: BLE001 - as above
-            yield number, "", e
-
-
 def _where(e: BaseException) -> str:
     """The innermost line of ours that an exception went through: cases of one fault fall together."""
     frames = [
@@ -152,47 +175,108 @@ def _where(e: BaseException) -> str:
     return f"{type(e).__name__} at {'/'.join(parts[-2:])}:{last.lineno} {last.name}: {' '.join(str(e).split())[:160]}"
 
 
+_made: list[Bundles] = []  # of this process
+
+
+def _begin(work: str, seed: int) -> None:
+    """Once a process: its own folder, its own whole bundles."""
+    altair.utils.schemapi.disable_debug_mode()  # every chart checked against Vega-Lite's schema takes half of the time
+    folder = Path(tempfile.mkdtemp(dir=work))
+    cache.use(folder / "charts")
+    _made[:] = [Bundles(folder, seed)]
+
+
+def _batch(kind: str, numbers: range, pages_every: int) -> list[Said]:
+    """Some cases of one kind, in a process that has begun."""
+    made = _made[0]
+    if kind == "stream":
+        return [(kind, n, verdict, _where(e) if e else "") for n, verdict, e in streams(made.seed, numbers)]
+    said: list[Said] = []
+    for number in numbers:
+        pages = number % pages_every == 0
+        what = "pages" if pages else "read"
+        try:
+            said.append((what, number, made.one(number, pages=pages), ""))
+        except (Exception, Hang) as e:  # noqa: BLE001 - whatever it is, it is what we look for
+            said.append((what, number, "", _where(e)))
+    return said
+
+
+class _Tally:
+    """What came of the cases so far; a fault is told when it is first met."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.counts: Counter[str] = Counter()
+        self.found: dict[str, list[str]] = {}
+
+    def add(self, said: list[Said]) -> None:
+        for kind, number, verdict, where in said:
+            self.counts[f"{kind} {'BROKEN' if where else verdict}"] += 1
+            if where:
+                if where not in self.found:
+                    click.echo(f"{kind} {number}: {where}")
+                self.found.setdefault(where, []).append(f"{kind} {number}")
+
+    def line(self) -> str:
+        told = ", ".join(f"{n:,} {what}" for what, n in sorted(self.counts.items()))
+        return f"{self.counts.total():,} cases in {time.monotonic() - self.begun:,.0f} s: {told}"
+
+
+def _run(work: str, args: argparse.Namespace, tally: _Tally) -> None:
+    """All cases over the processes; none is begun after `--seconds`."""
+    waiting = [("stream", n) for n in range(args.first, args.first + args.streams, _BATCH)]
+    waiting += [("bundle", n) for n in range(args.first, args.first + args.bundles, _BATCH)]
+    waiting.reverse()
+    ends = {"stream": args.first + args.streams, "bundle": args.first + args.bundles}
+    with ProcessPoolExecutor(args.processes, initializer=_begin, initargs=(work, args.seed)) as pool:
+        running: dict[Future[list[Said]], str] = {}
+        told = time.monotonic()
+        while waiting or running:
+            late = time.monotonic() - tally.begun > args.seconds
+            while waiting and not late and len(running) < 2 * args.processes:
+                kind, n = waiting.pop()
+                numbers = range(n, min(n + _BATCH, ends[kind]))
+                running[pool.submit(_batch, kind, numbers, args.pages_every)] = f"{kind} {n} to {numbers[-1]}"
+            if not running:
+                return
+            done = next(as_completed(running))
+            batch = running.pop(done)
+            try:
+                tally.add(done.result())
+            except BrokenProcessPool:
+                under_way = ", ".join([batch, *running.values()])
+                tally.found[f"a process was ended in one of: {under_way}"] = [batch]
+                return
+            if time.monotonic() - told > 60:
+                told = time.monotonic()
+                click.echo(tally.line())
+
+
 def main(given: list[str] | None = None) -> int:
     """The command line; the exit code is 1 when anything was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--bundles", type=int, default=5_000)
     parser.add_argument("--streams", type=int, default=5_000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pages-every", type=int, default=PAGES_EVERY, help="write the site of every n-th bundle")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("FUZZ_SEED", "1")), help="or FUZZ_SEED")
     parser.add_argument("--from", dest="first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--only", type=int, help="one bundle, with its traceback")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--only", type=int, help="one bundle, its pages included, with its traceback")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no case after this time")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args(given)
-    altair.utils.schemapi.disable_debug_mode()  # every chart checked against Vega-Lite's schema takes half of the time
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="quantcase-fuzz-") as folder:
-        cache.use(Path(folder) / "charts")
-        made = Bundles(Path(folder), args.seed)
+    tally = _Tally()
+    with tempfile.TemporaryDirectory(prefix="quantcase-fuzz-") as work:
         if args.only is not None:
-            click.echo(made.damaged(args.only, Path(folder) / "told")[1])
-            click.echo(made.one(args.only))
+            _begin(work, args.seed)
+            click.echo(_made[0].damaged(args.only, Path(work) / "told")[1])
+            click.echo(_made[0].one(args.only))
             return 0
-        found: dict[str, list[str]] = {}
-        counts: Counter[str] = Counter()
-        first = args.first
-        for kind, cases in (
-            ("stream", streams(args.seed, range(first, first + args.streams))),
-            ("bundle", _bundles(made, range(first, first + args.bundles))),
-        ):
-            for number, verdict, e in cases:
-                counts[f"{kind} {verdict}" if e is None else f"{kind} BROKEN"] += 1
-                if e is not None:
-                    where = _where(e)
-                    if where not in found:
-                        click.echo(f"{kind} {number}: {where}")
-                    found.setdefault(where, []).append(f"{kind} {number}")
-                if sum(counts.values()) % 100 == 0:
-                    click.echo(f"{time.monotonic() - begun:.0f} s {dict(counts)}")
-                if time.monotonic() - begun > args.seconds:
-                    break
-    click.echo(f"{sum(counts.values())} cases in {time.monotonic() - begun:.0f} s: {dict(counts)}")
-    for where, numbers in sorted(found.items(), key=lambda f: -len(f[1])):
+        _run(work, args, tally)
+    click.echo(tally.line())
+    for where, numbers in sorted(tally.found.items(), key=lambda f: -len(f[1])):
         click.echo(f"{len(numbers):5} x {where} ({', '.join(numbers[:4])})")
-    return 1 if found else 0
+    return 1 if tally.found else 0
 
 
 if __name__ == "__main__":

@@ -250,3 +250,26 @@ def test_a_page_of_html_in_a_bundle_is_offered_as_text(folder: Path) -> None:
 
 def test_notes_with_halves_of_characters_are_shown() -> None:
     assert notes_html("a \udcff b") == "<p>a ? b</p>"
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_pipe_in_place_of_any_file_is_told_and_not_waited_for(tmp_path: Path, number: int) -> None:
+    """One in place of a load test's file was read, and what read it waited without an end."""
+    source = whole()[number]
+    for at in sorted(p.relative_to(source) for p in source.rglob("*") if p.is_file()):
+        folder = Path(shutil.copytree(source, tmp_path / "results" / source.name))
+        (folder / at).unlink()
+        os.mkfifo(folder / at)
+        with time_limit(5):
+            assert any(f.level == "error" for f in outcome(folder).faults), at
+            for _, why in catalog.load(folder.parent).unreadable:
+                one_line(why)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("line", ["a\rb,c\n", '"' + "x" * 200_000 + '"\n'])
+def test_a_header_that_is_no_line_of_csv_is_sealed_and_told(folder: Path, line: str) -> None:
+    """Sealing such a bundle raised what the csv module raises."""
+    (folder / "variants.csv").write_text(line, newline="")
+    seal(folder)
+    assert {"Q301", "Q304"} & outcome(folder).broken

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from collector.bundle.imported import read_document, read_rows
+from collector.bundle.read import open_bundle
 from collector.errors import QuantcaseError
 from collector.importers.base import Figure, Hints, Imported, get
+from collector.importers.command import import_results
 from collector.importers.store import Read, Said, write_bundle
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "peers" / "llama-bench"
@@ -84,6 +87,37 @@ def test_several_models_are_variants_by_their_quantization() -> None:
     found = read(JSON)
     assert sorted({p.label for p in found.points}) == ["f16", "q4_k_m", "q8_0"]
     assert found.facts["q8_0"] == "qwen2 1B Q8_0, qwen2.5-0.5b-instruct-q8_0.gguf, 8.503 bits a weight"
+
+
+def test_each_of_several_models_keeps_its_own_quantization_and_bits(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(
+        import_results, ["llama-bench", str(JSON), "--baseline", "f16", "--gpu", "h200", "--out", str(tmp_path)]
+    )
+    assert ran.exit_code == 0, ran.output
+    [folder] = tmp_path.iterdir()
+    study = open_bundle(folder).study()
+    assert study.base_model == "qwen2.5-0.5b-instruct-f16.gguf"  # the baseline's
+    of_file = {(r["model_filename"], 8 * r["model_size"] / r["model_n_params"]) for r in json.loads(JSON.read_text())}
+    bits = {Path(name.replace("\\", "/")).name: stated for name, stated in of_file}
+    assert {v.name: (v.model, v.method) for v in study.variants} == {
+        "f16": ("qwen2.5-0.5b-instruct-f16.gguf", "none"),
+        "q8_0": ("qwen2.5-0.5b-instruct-q8_0.gguf", "gguf:Q8_0"),
+        "q4_k_m": ("qwen2.5-0.5b-instruct-q4_k_m.gguf", "gguf:Q4_K_M"),
+    }
+    for variant in open_bundle(folder).variants():
+        assert variant.bits == pytest.approx(bits[variant.model], abs=1e-3)
+
+
+def test_a_quantization_that_only_a_file_name_tells_is_of_that_model_alone(tmp_path: Path) -> None:
+    records = [
+        r | {"model_type": "qwen2"} if "q8_0" in r["model_filename"] else r for r in json.loads(JSON.read_text())
+    ]
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(records))
+    found = read(path)
+    assert sorted(m.method for m in found.models.values()) == ["gguf:Q4_K_M", "gguf:Q8_0", "none"]
+    (note,) = [n for n in found.notes if "file name" in n]
+    assert note.endswith("does not name it (qwen2.5-0.5b-instruct-q8_0.gguf).")
 
 
 def test_what_is_varied_tells_tests_apart(tmp_path: Path) -> None:

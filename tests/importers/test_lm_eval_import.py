@@ -12,12 +12,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from collector.bundle.check import check
 from collector.bundle.imported import read_rows
 from collector.bundle.read import open_bundle
 from collector.errors import QuantcaseError
 from collector.importers.base import Hints, Imported, get
+from collector.importers.command import import_results
 from collector.importers.store import Read, Said, write_bundle
 from quantcase.build import generate
 from quantcase.pages.view import Options
@@ -63,6 +65,28 @@ def test_what_lm_eval_says_of_a_task_stays_under_its_name(folder: Path) -> None:
     error = rows["int4", "tiny_sums", "lm-eval.exact_match_stderr[flexible-extract]"]
     assert error.value == 0.5
     assert "not paired" in error.definition
+
+
+def test_the_study_names_the_tasks_as_lm_eval_does(folder: Path) -> None:
+    (suite,) = open_bundle(folder).study().quality
+    assert (suite.kind, suite.tasks) == ("lm-eval", ["tiny_colours", "tiny_sums"])
+
+
+def test_answers_to_other_questions_than_the_baselines_are_told_and_kept(tmp_path: Path) -> None:
+    """Two runs of which one asked another task: nothing pairs, and nobody should take it for a comparison."""
+    for name, dropped in (("base", "tiny_sums"), ("quant", "tiny_colours")):
+        shutil.copytree(DATA / name, tmp_path / name)
+        for path in (tmp_path / name).rglob(f"samples_{dropped}_*"):
+            path.unlink()
+    variants = [x for v, name in (("bf16", "base"), ("int4", "quant")) for x in ("--variant", f"{v}={tmp_path / name}")]
+    more = ["--baseline", "bf16", "--gpu", "h200", "--out", str(tmp_path / "out")]
+    ran = CliRunner().invoke(import_results, ["lm-eval", *variants, *more])
+    assert ran.exit_code == 0, ran.output
+    told = "int4: none of its 4 answers is to a question of the baseline, bf16"
+    assert f"warning: {told}" in ran.stderr
+    [folder] = (tmp_path / "out").iterdir()
+    assert told in (folder / "notes.md").read_text()
+    assert {r.variant for r in open_bundle(folder).quality()} == {"bf16", "int4"}
 
 
 def test_version_model_files_and_limit() -> None:

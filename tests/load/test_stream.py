@@ -187,6 +187,17 @@ def test_a_reply_of_the_usual_shape_does_go_the_quick_way() -> None:
     assert len(found) == 5
 
 
+def test_a_text_that_stands_elsewhere_in_its_chunk_teaches_no_shape() -> None:
+    """The text `a`, written as an escape, beside an id `a`: what changes from chunk to chunk is not the id."""
+
+    def escaped(name: str) -> bytes:
+        return b'data: {"id":"%b","choices":[{"delta":{"content":"\\u0061"}}]}\n\n' % name.encode()
+
+    payloads = [escaped("a"), escaped("b"), usage(1, 2), DONE]
+    raw = CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in payloads) + b"0\r\n\r\n"
+    assert read_exchange(Exchange(0.0, [(1.0, raw)])).text == "aa"
+
+
 def test_cached_tokens_are_read_from_usage() -> None:
     details = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}
     out = read_exchange(exchange((1.0, chunk("a", usage=details) + DONE)))

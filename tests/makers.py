@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from collector.bundle import metrics
 from collector.bundle.schema import (
@@ -74,17 +78,25 @@ output_tokens = 256
 concurrency = [16, 32]
 """
 
-SPEED = {"bf16": 1.0, "fp8": 0.66, "awq": 0.55, "bf16-fp8kv": 1.02}
-WEIGHTS_GIB = {"bf16": 14.99, "fp8": 8.49, "awq": 5.37, "bf16-fp8kv": 14.99}
+SPEED = {"bf16": 1.0, "fp8": 0.66, "awq": 0.55, "bf16-fp8kv": 1.02, "bf16-2": 0.66, "fp8-2": 0.45}  # time a token
+WEIGHTS_GIB = {"bf16": 14.99, "fp8": 8.49, "awq": 5.37, "bf16-fp8kv": 14.99, "bf16-2": 14.99, "fp8-2": 8.49}
 
 
 def study(weights: str = "dummy") -> Study:
     return loads(STUDY.format(weights=weights), "test")
 
 
+def gpu_study(weights: str = "dummy") -> Study:
+    """The question "does FP8 save a GPU?": BF16 on two GPUs is the baseline, beside it BF16 and FP8 on one."""
+    whole = study(weights)
+    two = replace(whole.variants[0], name="bf16-2", tensor_parallel=2)
+    return replace(whole, baseline="bf16-2", variants=[two, *whole.variants[:2]])
+
+
 def repeat_rows(
-    variant: str, workload: Workload, load: Load, repeat: int, rng: random.Random, t0: float, start: int = 1
-) -> list[RequestRow]:
+    variant: str, workload: Workload, load: Load, repeat: int, rng: random.Random, t0: float, start: int = 1,
+    speed: Mapping[str, float] | None = None,
+) -> list[RequestRow]:  # fmt: skip
     """A closed loop in which each slot sends its next request when the last one ended."""
     concurrency = load.concurrency or 1
     free = [t0 + 0.0005 * i for i in range(concurrency)]
@@ -93,7 +105,7 @@ def repeat_rows(
         slot = min(range(concurrency), key=lambda i: free[i])
         begun = free[slot] + rng.uniform(0, 0.0003)
         ttft = (14 + 1.1 * concurrency) * rng.lognormvariate(0, 0.12)
-        tpot = 6.4 * SPEED.get(variant, 1.0) * (1 + 0.012 * concurrency) * rng.lognormvariate(0, 0.02)
+        tpot = 6.4 * (speed or SPEED).get(variant, 1.0) * (1 + 0.012 * concurrency) * rng.lognormvariate(0, 0.02)
         e2e = ttft + tpot * (workload.output_tokens - 1)
         free[slot] = begun + e2e / 1000
         e2e, ttft = round(e2e, 3), round(ttft, 3)
@@ -120,6 +132,18 @@ def repeat_rows(
             )
         )
     return rows
+
+
+def over_gpus(row: VariantRow, v: Variant) -> VariantRow:
+    """The row of a server with its GPUs: VRAM is their sum, tokens are the server's, what the engine says is of one."""
+    share, n = WEIGHTS_GIB.get(v.name, 10.0) / v.gpus, v.gpus
+    return replace(
+        row, gpus=n, tensor_parallel=v.tensor_parallel, pipeline_parallel=v.pipeline_parallel,
+        data_parallel=v.data_parallel, gpu_indices="|".join(str(i) for i in range(n)), weights_gib=share,
+        kv_cache_gib=112.0 - share, kv_cache_tokens=int(n * (112.0 - share) * 2**30 / 131072),
+        vram_idle_mib=4.0 * n, vram_loaded_mib=128_840.0 * n, vram_peak_mib=129_010.0 * n - 100 * (n - 1),
+        vram_peak_fullest_mib=129_010.0,
+    )  # fmt: skip
 
 
 def variant_row(v: Variant, start: int = 1) -> VariantRow:
@@ -175,11 +199,20 @@ def make_bundle(
     status: Status = "complete",
     only: tuple[str, ...] | None = None,
     asked: Study | None = None,
+    speed: Mapping[str, float] | None = None,
+    unfit: Mapping[str, str] | None = None,
+    beside: Mapping[str, int] | None = None,
 ) -> Path:
-    """Write a whole bundle through the real writer. `only` leaves other variants unmeasured."""
+    """Write a whole bundle through the real writer. `only` leaves other variants unmeasured.
+
+    Servers take the GPUs that the study says (`gpu_study`); no row of such a bundle was measured either, all are made
+    by the seed. `speed`: time a token, by variant; `unfit`: variant -> the engine's words for running out of memory;
+    `beside`: variant -> servers beside it.
+    """
     rng = random.Random(seed)
     s = asked or study(weights)
     planned = len(s.variants) * len(s.cells()) * s.repeats
+    most = max(v.gpus for v in s.variants)
     environment = Environment(
         gpu_asked=s.gpu,
         gpu_found="NVIDIA H200",
@@ -189,7 +222,13 @@ def make_bundle(
                 started="2026-11-21T01:00:00+00:00",
                 wall_unix_s=1.0,
                 monotonic_s=1.0,
-                gpus=[{"index": 0, "name": "NVIDIA H200", "vram_mib": 143771, "driver": "580.159.04"}],
+                gpus=[
+                    {"index": i, "name": "NVIDIA H200", "vram_mib": 143771, "driver": "580.159.04"} for i in range(most)
+                ],
+                interconnect=[
+                    {"a": a, "b": b, "path": "nvlink", "nvlinks": 18, "p2p": True}
+                    for a, b in itertools.combinations(range(most), 2)
+                ],
                 host={"cpu": "made by a seed", "cores": 16},
                 software={"vllm": "0.26.0"},
             )
@@ -200,12 +239,16 @@ def make_bundle(
     for v in s.variants:
         if only and v.name not in only:
             continue
-        w.set_variant(variant_row(v))
+        row = variant_row(v) if most == 1 else over_gpus(variant_row(v), v)
+        if words := (unfit or {}).get(v.name):
+            w.set_variant(replace(row, exit_state="oom", error=words))
+            continue
+        w.set_variant(row)
         for workload, load in s.cells():
             for repeat in range(1, s.repeats + 1):
-                rows = repeat_rows(v.name, workload, load, repeat, rng, t)
+                rows = repeat_rows(v.name, workload, load, repeat, rng, t, speed=speed)
                 t = max(r.started_s + (r.e2e_ms or 0) / 1000 for r in rows) + 0.5
-                cell = metrics.cell(rows, load, workload)
+                cell = replace(metrics.cell(rows, load, workload), co_located=(beside or {}).get(v.name))
                 key = {"variant": v.name, "start": 1, "workload": workload.name, "load": load.name}
                 gap = ChunkGapRow(**key, repeat=repeat, upper_ms=7.0, count=len(rows) * (workload.output_tokens - 1))  # type: ignore[arg-type]
                 w.add_repeat(rows, [gap], cell)

@@ -16,6 +16,7 @@ from collector import study
 from collector.bundle.predictions import Answers
 from collector.bundle.schema import TABLES, columns
 from collector.cli import cli
+from tests import sites
 from tools.reference import PAGE, page
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ def test_every_command_and_option_is_documented() -> None:
     words = (DOCS / "guide" / "commands.md").read_text()
     assert set(commands()) == {
         "run", "plan", "gpus", "studies", "doctor", "facts", "show", "check", "seal", "site", "publish-cards", "report",
-        "import", "migrate", "pack", "unpack", "push", "pull", "redact", "new-client", "handover",
+        "fleet", "import", "migrate", "pack", "unpack", "push", "pull", "redact", "new-client", "handover",
     }  # fmt: skip
     for name, command in commands().items():
         assert f"collect {name}" in words
@@ -124,13 +125,11 @@ def test_plugin_options_are_documented() -> None:
 
 
 def test_every_generated_page_is_documented(tmp_path: Path) -> None:
-    from quantcase.build import generate
-    from quantcase.pages.view import Options
     from tests.makers import make_bundle
 
     folder = make_bundle(tmp_path)
     words = (DOCS / "guide" / "pages.md").read_text()
-    _, outputs = generate(tmp_path, Options())
+    _, outputs = sites.made(tmp_path)
     for uri in {o.uri for o in outputs}:
         if uri.startswith("assets/") or "/data/files/" in uri or "/samples/" in uri:
             continue

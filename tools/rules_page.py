@@ -21,7 +21,7 @@ its meaning; one that falls out of use is not given again. `collect check --rule
 | Level | Means | Exit code |
 |---|---|---|
 | error | do not believe the bundle: pages give no verdict | 1 |
-| interrupted | the run is not finished; what is there is sound | 1 |
+| interrupted | the run is not finished; what is there is sound | 1; 0 with `--allow-interrupted` |
 | warning | a figure may mislead: look before you quote it | 0; 1 with `--strict` |
 | note | worth knowing beside the figures | 0 |
 

@@ -6,7 +6,8 @@ cache already is not made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
@@ -17,7 +18,7 @@ from quantcase import catalog as bundles
 from quantcase import client, digest, redaction, social, workers
 from quantcase.analysis.between_document import CaseDocument
 from quantcase.analysis.figures import case_document
-from quantcase.cache import Entry, Store, key_of
+from quantcase.cache import Entry, Store, combined, key_of
 from quantcase.catalog import Catalog
 from quantcase.charts.bundle import vega_js
 from quantcase.digest import Head, Views
@@ -30,6 +31,7 @@ from quantcase.pages import (
     costs,
     data,
     fit,
+    gpus,
     history,
     home,
     llms,
@@ -40,6 +42,7 @@ from quantcase.pages import (
     projection,
     quality,
     samples,
+    save_gpu,
     schemas,
     summary,
 )
@@ -50,7 +53,11 @@ from quantcase.signs import written_in
 __all__ = ["Output", "generate", "make_case"]
 
 
-_ACROSS = Path("across cases")  # no bundle has a blank in its name
+_ACROSS, _SUMMARY = Path("across cases"), Path("across cases, words")  # no bundle has a blank in its name
+_WORDS = ("notes.md",)  # of a bundle's files, what few pages show: `_worded`, and across cases the summary
+_LAST: dict[
+    tuple[Path, Path], tuple[str, Entry]
+] = {}  # by cache and bundle: what it was without its words, and made of it
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class _Made:
 
     folder: Path
     key: str
+    facts: str  # hash of all that pages without notes are made of
     entry: Entry
     head: Head
 
@@ -77,6 +85,7 @@ def generate(
     cache: Path | None = None,
     processes: int = 1,
     sold: Mapping[str, str] | None = None,
+    refused: Sequence[tuple[str, str]] = (),
 ) -> tuple[Catalog, Iterator[Output]]:
     """All pages and assets for the bundles below `results`, and the catalog they were made from.
 
@@ -87,13 +96,16 @@ def generate(
         cache: folder of what was made before; without one all is made, and its outputs hold their content.
         processes: in how many cases may be made at once, with a cache; each takes about 300 MB.
         sold: the offers, file name -> Markdown with front matter; evidence is put into them.
+        refused: folders that never came here from a server, and why: they are told with the unreadable.
     """
     store = Store(cache)
     folders, unreadable = bundles.folders(results)
+    unreadable += refused
     if only:
         folders, unreadable = [f for f in folders if f.name in only], []
     folders = redaction.copies(folders, options.site.redact, store.folder / "redacted")
-    keys = {f: key_of(options, f.name, store.fingerprint(f)) for f in folders}
+    hashes = {f: store.hashes(f) for f in folders}
+    keys = {f: key_of(options, f.name, combined(hashes[f])) for f in folders}
     found = {f: entry for f in folders if (entry := store.read(f, keys[f]))}
     if cache is not None:
         missing = [f for f in folders if f not in found]
@@ -106,7 +118,10 @@ def generate(
         if head.unreadable:
             unreadable.append((folder.name, head.unreadable))
         elif head.title:
-            made.append(_Made(folder, keys[folder], entry, head))
+            facts = _facts(hashes[folder], folder, options)
+            _LAST[store.folder, folder] = facts, entry
+            facts = key_of(options, facts, hashlib.sha256(entry.digest()).hexdigest())
+            made.append(_Made(folder, keys[folder], facts, entry, head))
     made.sort(key=lambda m: bundles.order(m.head.created, m.head.grade), reverse=True)
     views = Views([partial(m.view, options) for m in made])
     shown = Catalog(views.cases, sorted(unreadable))
@@ -122,7 +137,8 @@ def _held(output: Output) -> Output:
 def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
     """Make one bundle's pages, and put them with its digest into the cache."""
     hidden = {"simulated": not options.show_simulated, "published": not options.show_published}
-    before = store.fingerprint(folder)
+    hashes = store.hashes(folder)
+    before = combined(hashes)
     try:
         if hidden.get(open_bundle(folder).info.grade, False):
             return store.write(folder, key, [], digest.pack(Head()))
@@ -137,22 +153,44 @@ def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
         return store.fingerprint(folder) == before
 
     with written_in(options.site.numbers):  # `write` takes all pages before it returns
-        pages = _dressed(_case(view), [view])
+        last = _LAST.get((store.folder, folder))
+        if last is not None and last[0] == _facts(hashes, folder, options) and digest.taken(view, last[1].digest()):
+            remade = {o.uri: o for o in _dressed(_worded(view), [view])}
+            pages: Iterable[Output] = (remade.get(o.uri, o) for o in last[1].outputs())
+        else:
+            pages = _dressed(_case(view), [view])
         return store.write(folder, key, pages, digest.pack(head, view), unchanged)
+
+
+def _facts(hashes: Mapping[str, str], folder: Path, options: Options) -> str:
+    """The hash of a bundle but for a person's words."""
+    return key_of(options, folder.name, combined({n: "" if n in _WORDS else content for n, content in hashes.items()}))
+
+
+def _worded(view: CaseView) -> Iterator[Output]:
+    """The pages of one case that show what a person wrote, or the hash of it."""
+    base = f"cases/{view.case.id}"
+    yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
+    yield Output(f"{base}/data/index.md", data.page(view))
+    yield Output(f"{base}/notes/index.md", notes.page(view))
 
 
 def _outputs(
     store: Store, made: Sequence[_Made], views: Views, catalog: Catalog, options: Options, sold: Mapping[str, str]
 ) -> Iterator[Output]:
-    words = (f"{name}\n{said}" for name, said in [*sorted(sold.items()), *catalog.unreadable])
-    across = key_of(options, "across", *words, *(m.key for m in made))
-    entry = store.read(_ACROSS, across)
-    if entry is None:
-        documents = [m.document() for m in made]
-        with written_in(options.site.numbers):
-            pages = _dressed(_across(views, documents, catalog, options, sold), views)
-            entry = store.write(_ACROSS, across, pages, b"")
-    yield from entry.outputs()
+    words = [f"{name}\n{said}" for name, said in [*sorted(sold.items()), *catalog.unreadable]]
+
+    def kept(home: Path, key: str, outputs: Callable[[], Iterator[Output]]) -> Iterator[Output]:
+        if (entry := store.read(home, key)) is None:
+            with written_in(options.site.numbers):
+                entry = store.write(home, key, _dressed(outputs(), views), b"")
+        return entry.outputs()
+
+    def across() -> Iterator[Output]:
+        return _across(views, [m.document() for m in made], catalog, options, sold)
+
+    yield from kept(_ACROSS, key_of(options, "across", *words, *(m.facts for m in made)), across)
+    yield from kept(_SUMMARY, key_of(options, "summary", *(m.key for m in made)), lambda: _summary(views))
     for m in made:
         yield from m.entry.outputs()
     assets = resources.files("quantcase").joinpath("assets")
@@ -172,6 +210,11 @@ def _dressed(outputs: Iterator[Output], views: Sequence[CaseView]) -> Iterator[O
             yield output
 
 
+def _summary(views: Views) -> Iterator[Output]:
+    """The page across cases that quotes what a person noted."""
+    yield Output("summary/index.md", summary.page(views))
+
+
 def _across(
     views: Views, documents: Sequence[CaseDocument], catalog: Catalog, options: Options, sold: Mapping[str, str]
 ) -> Iterator[Output]:
@@ -181,13 +224,16 @@ def _across(
     yield Output("cases/index.md", home.cases_page(views, money))
     yield Output("costs/index.md", costs.page(views, money))
     yield Output("fit/index.md", fit.page(views))
-    yield Output("summary/index.md", summary.page(views))
     yield Output("compare/index.md", compare.page(documents, money))
     for name, script in compare.files(documents):
         yield Output(f"compare/{name}", script)
     yield Output("history/index.md", history.page(views, documents, money))
+    across = gpus.page(documents, money)
+    yield Output("gpus/index.md", across.markdown, title=across.title)
+    yield Output("gpus/gpus.json", across.data)
     yield Output("llms.txt", llms.page(views, options))
     yield Output("schema/case-1.json", llms.schema())
+    yield Output("schema/gpus-1.json", gpus.schema())
     yield Output("schema/index.md", schemas.page())
     yield from (Output(f"schema/{name}", content) for name, content in schemas.files())
     for name, source in sorted(sold.items()):
@@ -202,10 +248,8 @@ def _across(
 def _case(view: CaseView) -> Iterator[Output]:
     """The pages and files of one case."""
     base = f"cases/{view.case.id}"
-    yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
-    yield Output(f"{base}/data/index.md", data.page(view))
+    yield from _worded(view)
     yield Output(f"{base}/quality/index.md", quality.page(view))
-    yield Output(f"{base}/notes/index.md", notes.page(view))
     yield Output(f"{base}/plan/index.md", plan.page(view))
     yield Output(f"{base}/log/index.md", log.page(view))
     yield Output(f"{base}/projection/index.md", projection.page(view))
@@ -215,7 +259,8 @@ def _case(view: CaseView) -> Iterator[Output]:
     yield Output(social.uri(view.case.id), social.case_card(view))
     for name, content in samples.files(view.case):
         yield Output(f"{base}/quality/samples/{name}", content)
-    document = case_document(view.case, view.points, view.quality, view.quality_verdicts)
+    saves = save_gpu.found(view)
+    document = case_document(view.case, view.points, view.quality, view.quality_verdicts, saves)
     yield Output(f"{base}/case.json", case_page.case_json(document))
     for path, name in data.downloads(view):
         yield Output(f"{base}/data/files/{name}", source=view.case.bundle.folder / path)

@@ -19,7 +19,7 @@ import tempfile
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
@@ -33,7 +33,7 @@ from msgspec import Struct
 from quantcase.output import Output, Slice
 from quantcase.pages.view import Options
 
-__all__ = ["Entry", "Store", "key_of"]
+__all__ = ["Entry", "Store", "combined", "key_of"]
 
 _FORMAT = 1
 _DAYS = 14  # an entry that was not used for so long is removed
@@ -153,7 +153,11 @@ class Store:
     # -- bundles -------------------------------------------------------------------------------------------------------
 
     def fingerprint(self, folder: Path) -> str:
-        """The hash of all that a bundle's folder holds. Only files whose stamp is not known are opened."""
+        """The hash of all that a bundle's folder holds."""
+        return combined(self.hashes(folder))
+
+    def hashes(self, folder: Path) -> dict[str, str]:
+        """The hash of every file of a bundle's folder, by its name. Only files whose stamp is not known are opened."""
         path = self.folder / "seen" / hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:32]
         seen, stamps, at = _seen(path), _stamps(folder), time.time_ns()
         known = {
@@ -168,7 +172,12 @@ class Store:
             with _draft(path.parent) as draft:
                 draft.write_bytes(body + hashlib.sha256(body).digest())
                 draft.replace(path)
-        return hashlib.sha256(msgspec.msgpack.encode(sorted(hashes.items()))).hexdigest()
+        return hashes
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """One hash of the hashes of files."""
+    return hashlib.sha256(msgspec.msgpack.encode(sorted(hashes.items()))).hexdigest()
 
 
 def key_of(options: Options, *parts: str) -> str:

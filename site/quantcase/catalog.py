@@ -29,6 +29,7 @@ from collector.bundle.read import (
     is_bundle,
     open_bundle,
 )
+from collector.bundle.rules.facts import gpu_indices
 from collector.bundle.schema import TABLES, VariantRow, columns
 
 __all__ = ["Case", "Catalog", "folders", "load", "order", "read"]
@@ -98,13 +99,22 @@ class Case:
 
     @cached_property
     def busy_telemetry(self) -> pd.DataFrame:
-        """Samples taken while a cell ran and the card was busy, with the `variant` that it served."""
+        """Samples taken while a cell ran and the card was busy, with the `variant` that it served.
+
+        Where `variants.csv` names the GPUs of a server only theirs count: servers may have run side by side.
+        """
         table, cells = self.telemetry, self.cells
         if table.empty or cells.empty:
             return table.assign(variant=pd.Series(dtype=str)).iloc[0:0]
         at, used = table["t_s"].to_numpy(), table["utilisation_pct"].fillna(100).to_numpy() >= _BUSY_PCT
-        windows = cells[["variant", "window_start_s", "window_end_s"]].dropna().to_numpy().tolist()
-        found = [(str(v), np.flatnonzero((at >= begin) & (at <= end) & used)) for v, begin, end in windows]
+        on = {(v.variant, v.start): gpu_indices(v) for v in self.variants}
+        windows = cells[["variant", "start", "window_start_s", "window_end_s"]].dropna().to_numpy().tolist()
+        card, found = table["gpu"].to_numpy(), []
+        for name, start, begin, end in windows:
+            inside = (at >= begin) & (at <= end) & used
+            if gpus_of_server := on.get((str(name), int(start))):
+                inside &= np.isin(card, gpus_of_server)
+            found.append((str(name), np.flatnonzero(inside)))
         if not found:
             return table.iloc[0:0].assign(variant="")
         names = [name for name, places in found for _ in range(len(places))]

@@ -8,19 +8,23 @@ import click
 
 from quantcase.build import generate
 from quantcase.pages.view import Options
+from quantcase.remote import Remote, is_url
 
 __all__ = ["site"]
 
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the pages.")
-@click.option(
-    "--results", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("results"),
-    show_default=True, help="Folder with bundles.",
-)  # fmt: skip
-def site(out: Path, results: Path) -> None:
+@click.option("--results", default="results", show_default=True, help="Folder with bundles, or an fsspec URL of one.")
+def site(out: Path, results: str) -> None:
     """Write the generated pages as plain Markdown and assets, for another site engine."""
-    catalog, outputs = generate(results, Options(), cache=Path(".cache") / "quantcase")
+    cache, folder, refused = Path(".cache") / "quantcase", Path(results), list[tuple[str, str]]()
+    if is_url(results):
+        remote = Remote(results, cache)
+        folder, refused = remote.folder, remote.fetch(say=lambda line: click.echo(f"  {line}")).refused
+    elif not folder.is_dir():
+        raise click.BadParameter(f"Directory {results!r} does not exist.", param_hint="'--results'")
+    catalog, outputs = generate(folder, Options(), cache=cache, refused=refused)
     count = 0
     for output in outputs:
         target = out / output.uri

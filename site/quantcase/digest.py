@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -25,7 +25,7 @@ from quantcase.catalog import Case
 from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
 
-__all__ = ["Head", "Views", "document", "head", "pack", "view"]
+__all__ = ["Head", "Views", "document", "head", "pack", "taken", "view"]
 
 
 class Head(Struct):
@@ -115,16 +115,31 @@ def view(packed: bytes, folder: Path, options: Options) -> CaseView:
     return found
 
 
+def taken(shown: CaseView, packed: bytes) -> bool:
+    """Take the figures of a case from a digest of the same rows; not where `check` says something else of them now."""
+    found = msgspec.msgpack.decode(packed, type=_Whole)
+    if found.digest == msgspec.Raw(b"\xc0"):
+        return False
+    digest = msgspec.msgpack.decode(found.digest, type=_Digest)
+    if digest.faults != shown.case.faults:
+        return False
+    shown.__dict__.update({name: getattr(digest, name) for name in _OF_VIEW})
+    return True
+
+
 def document(packed: bytes) -> CaseDocument:
     """What the case publishes for comparisons."""
     return msgspec.msgpack.decode(msgspec.msgpack.decode(packed, type=_Whole).document, type=CaseDocument)
 
 
+_HELD = 32  # cases at once: the pages across few cases read each of them once, and thousands are never held
+
+
 class Views(Sequence[CaseView]):
-    """Cases in order, each made of its digest when it is asked for and let go afterwards: thousands are never held."""
+    """Cases in order, each made of its digest when it is asked for; where they are few, they are then held."""
 
     def __init__(self, made: Sequence[Callable[[], CaseView]]) -> None:
-        self._made = made
+        self._made = [lru_cache(maxsize=1)(make) for make in made] if len(made) <= _HELD else made
 
     def __len__(self) -> int:
         return len(self._made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantcase.analysis.compare import Comparison
+from quantcase.analysis.compare import PER_GPU, Comparison
 from quantcase.analysis.points import Point
 from quantcase.text import number, signed_percent, text
 
@@ -56,11 +56,18 @@ def delta(comparison: Comparison | None) -> str:
 
 
 def interval(c: Comparison) -> str:
-    """The interval of a change, `(+33.1 to +39.4 %)`."""
+    """The interval of a change, `(+33.1 to +39.4 %)`, and of servers with unlike GPUs how many each has."""
     if c.low != c.low:
-        return "(one run: no interval)"
+        return f"(one run: no interval{_servers(c)})"
     low, high = (signed_percent(x).removesuffix(" %") for x in (c.low, c.high))
-    return f"({low} to {high} %)"
+    return f"({low} to {high} %{_servers(c)})"
+
+
+def _servers(c: Comparison) -> str:
+    ours, theirs = c.gpus
+    if ours == theirs:
+        return ""
+    return f"; {'per GPU, ' if c.metric == PER_GPU else ''}{ours} GPU{'s' if ours > 1 else ''} against {theirs}"
 
 
 def change(c: Comparison) -> str:

@@ -9,17 +9,22 @@ from quantcase.output import Output
 __all__ = ["MOST", "Menu"]
 
 MOST = 40  # every page carries the whole menu: with all cases in it a site grows with their square
+_GPUS, _BEFORE_IT = "gpus/index.md", "history/index.md"
 
 
 class Menu:
-    """The cases of a menu, taken one by one, newest first."""
+    """The cases of a menu, taken one by one, newest first; and the page across GPUs, where it has something to say."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = MOST if most is None else most
         self._cases: list[Any] = []
+        self._gpus = ""
 
     def takes(self, output: Output) -> bool:
         """Whether a page may stand in the menu; a case that does is listed. Pages below a case are reached from it."""
+        if output.uri == _GPUS:
+            self._gpus = output.title
+            return bool(output.title)
         if output.uri.count("/") >= 3 or (output.title and len(self._cases) >= self._most):
             return False
         if output.title:
@@ -27,9 +32,18 @@ class Menu:
         return True
 
     def put_into(self, nav: list[Any] | None) -> None:
-        """Put the cases under the entry that holds cases/index.md, in place."""
+        """Put the cases under the entry that holds cases/index.md, and the GPUs behind history/index.md, in place."""
         for entry in nav or []:
             if isinstance(entry, dict):
                 for title, target in entry.items():
                     if target == "cases/index.md" or (isinstance(target, list) and "cases/index.md" in target):
                         entry[title] = ["cases/index.md", *self._cases]
+        if nav and self._gpus and not any(_leads(entry, _GPUS) for entry in nav):
+            at = next((i for i, entry in enumerate(nav) if _leads(entry, _BEFORE_IT)), len(nav) - 1)
+            nav.insert(at + 1, {self._gpus: _GPUS})
+
+
+def _leads(entry: Any, page: str) -> bool:
+    """Whether an entry of a menu is a page, or holds it."""
+    inside = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ()
+    return entry == page or any(_leads(x, page) for x in inside)

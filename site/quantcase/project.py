@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from collector.bundle.read import QuantcaseError
@@ -17,6 +17,7 @@ from quantcase.charts import cache as charts
 from quantcase.client import Settings
 from quantcase.output import Output
 from quantcase.pages.view import Options
+from quantcase.remote import Remote, is_url
 
 __all__ = ["Project"]
 
@@ -24,12 +25,16 @@ _MOST_PROCESSES = 2  # by default: each takes about 300 MB
 
 
 class Project:
-    """The build of a site with these settings; paths in them count from `base`, the folder of its config."""
+    """The build of a site with these settings; paths in them count from `base`, the folder of its config.
 
-    def __init__(self, site: Settings, base: Path) -> None:
-        self.site = site
-        self.results = (base / site.results).resolve()
+    `say` hears what is fetched from results at a URL.
+    """
+
+    def __init__(self, site: Settings, base: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self.site, self._say = site, say
         self.cache = base / site.cache if site.cache else None
+        self._remote = Remote(site.results, self.cache) if is_url(site.results) else None
+        self.results = self._remote.folder if self._remote else (base / site.results).resolve()
         self._overlay = (base / site.overlay).resolve() if site.overlay else None
         self._gone: set[str] = set()
 
@@ -39,11 +44,17 @@ class Project:
         Raises:
             QuantcaseError: there is no results folder.
         """
-        if not self.results.is_dir():
+        if self._remote is None and not self.results.is_dir():
             raise QuantcaseError(
                 f"no results folder at {self.results}", fix="run `collect run` first, or set `results:`"
             )
-        return [self.results, *([self._overlay] if self._overlay is not None and self._overlay.is_dir() else [])]
+        results = [self.results] if self._remote is None else []
+        return [*results, *([self._overlay] if self._overlay is not None and self._overlay.is_dir() else [])]
+
+    @property
+    def unwatched(self) -> str:
+        """What cannot be watched, in a sentence; empty where there is nothing."""
+        return f"results at {self._remote.where} are not watched: each build looks there" if self._remote else ""
 
     def own_files(self) -> list[tuple[str, Path]]:
         """The client's own files, see `overlay.files`."""
@@ -60,9 +71,14 @@ class Project:
         only = tuple(self.site.cases)
         processes = self.site.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
         options = Options.of(self.site)
-        catalog, outputs = generate(self.results, options, only=only, cache=self.cache, processes=processes, sold=sold)
+        refused = self._remote.fetch(only, self._say).refused if self._remote else []
+        if only and refused:
+            raise QuantcaseError(f"{refused[0][0]}: {refused[0][1]}")
+        catalog, outputs = generate(
+            self.results, options, only=only, cache=self.cache, processes=processes, sold=sold, refused=refused
+        )
         made = list(outputs)
-        if missing := sorted(set(only) - {case.id for case in catalog.cases}):
+        if only and (missing := sorted(set(only) - {case.id for case in catalog.cases})):
             raise QuantcaseError(
                 f"no readable case named {missing[0]} below {self.site.results}", fix="see `cases:` in mkdocs.yml"
             )
@@ -74,6 +90,8 @@ class Project:
         Raises:
             QuantcaseError: one of them fails.
         """
+        if not books:
+            return {}
         home, shown = (self.cache or notebooks.HOME.parent) / "notebooks", [case.id for case in catalog.cases]
         return {uri: notebooks.executed(path, self.results, shown, home).resolve() for uri, path in books.items()}
 
@@ -87,11 +105,11 @@ class Project:
 
     def unlinked_markdown(self, markdown: str, uri: str) -> str:
         """A page's Markdown without links to what is left out."""
-        return overlay.unlink_markdown(markdown, uri, self.site.left_out)
+        return overlay.unlink_markdown(markdown, uri, self.site.left_out) if self.site.leave_out else markdown
 
     def unlinked_html(self, html: str, url: str) -> str:
         """The same in HTML, where links are addresses."""
-        return overlay.unlink_html(html, url, self._left_out_at)
+        return overlay.unlink_html(html, url, self._left_out_at) if self.site.leave_out else html
 
     def _left_out_at(self, url: str) -> bool:
         return url in self._gone or (url.endswith("/") and self.site.left_out(f"{url}index.md"))

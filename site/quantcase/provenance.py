@@ -46,6 +46,8 @@ _APPLIED, _COST, _CHOICE, _STRESS = "was-the-quantization-applied", "cost", "cho
 _OFFLOAD, _FIXED, _LOCUST, _FORETOLD = "offload", "what-was-held-fixed", "load-test-by-users", "predictions"
 _REQUEST, _ROOFS, _WHOSE, _CLIENT = "what-a-request-is", "roofs", "grades-of-evidence", "the-client-itself"
 _TRACED = "from-a-page-to-its-rows"
+_GPUS = "several-gpus"
+_SERVERS = "servers-over-several-gpus"
 
 # fmt: off
 _OVERVIEWS = (
@@ -118,6 +120,21 @@ _CASE = (
     Source("case:table-trust*", "Can this measurement be trusted?",
            "What the client, the engine and the driver say of the measurement itself.",
            _WHOLE, ("client.json", "cells.csv", "telemetry.csv.gz", "engine_metrics.csv.gz"), _CLIENT),
+    Source("case:table-servers", "Servers and their GPUs",
+           "How many GPUs each server has, which, whether it served, its memory and how many contexts it holds.",
+           _START, _SAID, _SERVERS),
+    Source("case:table-server-speeds", "Throughput of the server and of one GPU",
+           "Output tokens per second at the heaviest load of each workload, of the server and divided by its GPUs; the "
+           "cost counts every GPU.", _STEADY, (*_SPEED, "study.toml"), _SERVERS),
+    Source("case:table-save-gpu", "Quantized on fewer GPUs against unquantized on more",
+           "Ratios of throughput, of the server and per GPU, and of latency at each load point that both have; the "
+           "saving per token counts every GPU.", _BOTH, (*_SPEED, "variants.csv"), _SERVERS),
+    Source("case:table-same-gpus", "Quantized against unquantized on as many GPUs",
+           "The same ratios between servers of as many GPUs: like for like.",
+           _BOTH, (*_SPEED, "variants.csv"), _SERVERS),
+    Source("case:table-co-location", "One cell alone and beside other servers",
+           "Medians of the trial's repeats, and the ratio together / alone with its 95 % interval over its pairs.",
+           "n: pairs of repeats of one cell, before the run.", ("co_location.json",), _SERVERS),
     Source("case:table-doubts", "Doubts", "What speaks against a figure, told by rule.",
            _WHOLE, ("cells.csv", "requests.csv.gz", "telemetry.csv.gz", "client.json"), _SURE),
 )
@@ -146,6 +163,14 @@ _QUALITY_PAGES = (
 _DATA = (
     Source("data:table-files", "Files of the bundle", "Every file with its bytes and its sha256.",
            "n: every file that the manifest names.", ("datapackage.json",), _TRACED),
+    Source("data:table-imported-files", "Files that were read", "Another tool's files, by name, bytes and sha256.",
+           "n: every file that was read.", ("imported.json",), _TRACED),
+    Source("data:table-imported-points", "Requests of each run", "What became of them, as the tool counts them.",
+           "n: requests of one run of the tool. Window: the whole run.", ("imported.json", "requests.csv.gz"), _TRACED),
+    Source("data:table-imported-figures", "Figures as the tool states them", "Each with the tool's own definition.",
+           "n: as the tool states it, in its own column.", ("imported.csv",), _TRACED),
+    Source("data:table-imported-columns-*", "How the tool came to our columns", "What it measured for each.",
+           "n: every column of ours that its files fill.", ("imported.json",), _TRACED),
     Source("data:table-check", "What check says", "Findings of `collect check`: the rule, the place, what to do.",
            _WHOLE, ("datapackage.json",), _TRACED),
     *(Source(f"data:table-data-{name}", t.path, f"The file as it stands: {t.holds}. Empty columns are left out.",
@@ -257,6 +282,26 @@ _ACROSS = (
            _BOTH, (*_SPEED, "variants.csv", "quality.jsonl"), _SURE),
     Source("*:fig-history-*", "Over time: {}", "One figure in each run, with its 95 % interval.",
            _BOTH, (*_SPEED, "variants.csv", "quality.jsonl"), _SURE),
+    Source("gpus:table-gpu-cards-*", "Cards and cases", "Each GPU type with its boxes, cases and the hour's price.",
+           _NO_WINDOW, ("environment.json", "study.toml"), _GPUS),
+    Source("gpus:table-gpu-once", "Studies on one box", "Studies that have no other GPU or box to be held against.",
+           _NO_WINDOW, ("environment.json", "study.toml"), _GPUS),
+    Source("gpus:table-gpu-boxes-*", "Box against box", "Two boxes of one type over all cells that both have.",
+           _BOTH, _SPEED, _GPUS),
+    Source("gpus:table-gpu-box-cells-*", "Box against box, cell by cell", "The same cell on two boxes of one type.",
+           _BOTH, _SPEED, _GPUS),
+    Source("gpus:fig-gpus-boxes-*", "Box against box", "Throughput of one box over that of the other, cell by cell.",
+           _STEADY, _SPEED, _GPUS),
+    Source("gpus:fig-gpus-*", "Cost against latency", "USD per million output tokens against what a reader waits.",
+           _BOTH, (*_SPEED, "study.toml"), _GPUS),
+    Source("gpus:table-gpu-costs-*", "Cost and latency by GPU", "Each cell with its cost, every GPU counted.",
+           _BOTH, (*_SPEED, "study.toml"), _GPUS),
+    Source("gpus:table-gpu-winners-*", "Which GPU for which work", "Each type at its best option within the limits.",
+           _BOTH, (*_SPEED, "study.toml"), _GPUS),
+    Source("gpus:table-gpu-flips-*", "At which price the answer flips",
+           "Prices of one GPU's hour at which the tokens of two GPU types cost the same.", _STEADY, _SPEED, _GPUS),
+    Source("gpus:table-gpu-machine-*", "Power, memory and kernels", "Power and energy of all GPUs of a server.",
+           _STEADY, ("telemetry.csv.gz", "cells.csv", "variants.csv"), _GPUS),
     Source("fit:table-fit", "What fits on which card", "Weights, KV cache and overhead against each card's memory.",
            "n: a formula at the calculator's defaults, not a measurement. There is no window.",
            ("variants.csv",), _MEMORY),

@@ -12,7 +12,10 @@ import nh3
 from collector.bundle.read import Load
 from quantcase.signs import localized, signed
 
-__all__ = ["fixed", "load_words", "notes_html", "number", "percent", "plain", "said", "signed_percent", "span", "text"]
+__all__ = [
+    "counted", "fixed", "load_words", "notes_html", "number", "percent", "plain", "said", "signed_percent", "span",
+    "text",
+]  # fmt: skip
 
 _MOST_PLACES = 6
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -104,9 +107,14 @@ def fixed(value: float | Decimal, places: int = 0) -> str:
     return signed((shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−"))
 
 
-def percent(share: float, places: int = 1, gap: str = "") -> str:
-    """A share as `12.3%`; `gap` stands before the sign."""
-    return f"{fixed(100 * share, places)}{gap}%"
+def percent(share: float, places: int = 1) -> str:
+    """A share as `12.3 %`: with a space before the sign, as everywhere on the pages (SI brochure, 5.4.7)."""
+    return f"{fixed(100 * share, places)} %"
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its word: `1 repeat`, `1,200 repeats`."""
+    return f"{fixed(n)} {one if n == 1 else many or one + 's'}"
 
 
 def plain(value: float | Decimal) -> str:

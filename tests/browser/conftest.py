@@ -5,19 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.makers import make_bundle
-from tests.project import put_project
+from tests import sites
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
@@ -25,49 +21,48 @@ FLAGS = [
 ]  # fmt: skip
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Published(SimpleHTTPRequestHandler):
+    """The site below /sub/, as GitHub Pages has it; beside that there is nothing."""
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(path.removeprefix("/sub") if path.startswith("/sub/") else "/nothing here")
+
     def log_message(self, *_: object) -> None:
         """Quiet."""
 
 
 @contextmanager
-def served(work: Path, options: str = "") -> Iterator[tuple[str, str]]:
-    """(address, case id) of the project's own site, built strictly from one seeded bundle, with further options."""
-    folder = make_bundle(work / "results", weights="real")
-    put_project(work, lambda config: config.replace("      results: results\n", f"      results: results\n{options}"))
-    made = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=work, capture_output=True, text=True, check=False,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    handler = functools.partial(_Quiet, directory=str(work / "public"))
+def served(name: str, options: str = "") -> Iterator[tuple[str, str]]:
+    """(address, case id) of the project's own site, with further options, as tests/sites.py builds it."""
+    public, folder = sites.built(name, options)
+    handler = functools.partial(_Published, directory=str(public))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", folder.name
+    yield f"http://127.0.0.1:{server.server_address[1]}/sub", folder.name
     server.shutdown()
     server.server_close()
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def site() -> Iterator[tuple[str, str]]:
     """(address, case id) of the project's own site."""
-    with served(tmp_path_factory.mktemp("site")) as found:
+    with served("own") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def german() -> Iterator[tuple[str, str]]:
     """The same with German signs and euros."""
     euros = "      numbers: de\n      currency: {code: EUR, rate: 0.92, source: ECB, date: 2026-11-20}\n"
-    with served(tmp_path_factory.mktemp("german"), euros) as found:
+    with served("german", euros) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium. In CI a missing one is a failure; for a person without one it is a skip that says so.
 
-    Ends with its module: Playwright's loop must not be running when asyncio tests begin.
+    Ends with these tests: Playwright's loop must not be running when asyncio tests begin.
     """
     path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if path is None:

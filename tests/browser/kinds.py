@@ -44,11 +44,11 @@ def address(site: tuple[str, str], kind: str, variant: str = "fp8") -> str:
 
 @contextmanager
 def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
-    """A page after its scripts are done. Options are those of a browser context."""
+    """A page after its scripts ran. Options are those of a browser context."""
     context = browser.new_context(**options)
     try:
         page = context.new_page()
-        page.goto(url, wait_until="networkidle")
+        page.goto(url, wait_until="load")
         yield page
     finally:
         context.close()

@@ -5,6 +5,7 @@ axe.min.js is axe-core 4.14.1 as npm has it (MPL 2.0, its notice stands in the f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,46 @@ FOCUSABLE = """() => [...document.querySelectorAll("a[href], button, input, sele
   .map((e, i) => { e.dataset.stop = i; return i; })"""
 
 
-def faults(page: Page) -> list[str]:
+def faults(page: Page, rules: str = "") -> list[str]:
     """What axe has to say of the page as it is, by all its rules. A notebook's cells are its converter's, not ours."""
     page.evaluate(AXE)
-    ask = "axe.run({exclude: [['.jupyter-wrapper']]}, {resultTypes: ['violations']}).then(r => r.violations)"
+    ask = (
+        f"axe.run({{exclude: [['.jupyter-wrapper']]}}, {{{rules} resultTypes: ['violations']}}).then(r => r.violations)"
+    )
     found: list[dict[str, Any]] = page.evaluate(ask)
     return [f"{v['id']}: {n['target']} {n['html'][:120]}: {n['any'] or n['all'] or n['none']}" [:600]
             for v in found for n in v["nodes"][:4]]  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_axe_finds_nothing(browser: Browser, site: tuple[str, str], kind: str, scheme: str) -> None:
-    with opened(browser, address(site, kind), color_scheme=scheme, reduced_motion="reduce", bypass_csp=True) as page:
-        assert (
-            page.locator("body").get_attribute("data-md-color-scheme") == {"light": "default", "dark": "slate"}[scheme]
-        )
+@pytest.fixture(scope="module", params=KINDS)
+def spread(browser: Browser, site: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Every kind of page with everything at once, on a light screen. A test that changes it puts it back."""
+    options: dict[str, Any] = {"color_scheme": "light", "reduced_motion": "reduce", "bypass_csp": True}
+    with opened(browser, address(site, request.param), **options) as page:
         page.evaluate(SPREAD)
-        assert faults(page) == []
+        yield page
+
+
+def test_axe_finds_nothing(spread: Page) -> None:
+    assert spread.locator("body").get_attribute("data-md-color-scheme") == "default"
+    assert faults(spread) == []
+
+
+def test_axe_finds_no_fault_of_colour_in_the_dark(spread: Page) -> None:
+    """The page is the same in all but its colours."""
+    spread.emulate_media(color_scheme="dark")
+    spread.locator("body[data-md-color-scheme=slate]").wait_for()
+    assert faults(spread, "runOnly: ['color-contrast', 'link-in-text-block'],") == []
+    spread.emulate_media(color_scheme="light")
+    spread.locator("body[data-md-color-scheme=default]").wait_for()
+
+
+def test_320_pixels_are_enough(spread: Page) -> None:
+    usual = spread.viewport_size
+    assert usual is not None
+    spread.set_viewport_size({"width": 320, "height": 640})
+    assert spread.evaluate("document.scrollingElement.scrollWidth") <= 320
+    spread.set_viewport_size(usual)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -108,21 +131,12 @@ def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(browser: Browser, site
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_320_pixels_are_enough(browser: Browser, site: tuple[str, str], kind: str) -> None:
-    with opened(browser, address(site, kind), viewport={"width": 320, "height": 640}) as page:
-        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_it_reads_without_javascript(browser: Browser, site: tuple[str, str], kind: str) -> None:
     with opened(browser, address(site, kind), java_script_enabled=False) as page:
         assert page.locator("h1").is_visible()
         assert len(page.locator("article").inner_text()) > 150
         assert all(figure.is_visible() for figure in page.locator("figure.qc-figure svg").all()[:2])
-    with opened(
-        browser, address(site, kind), java_script_enabled=False, viewport={"width": 390, "height": 844}
-    ) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
         menu = page.locator("label.md-header__button[for=__drawer]")
         assert menu.is_visible()
         menu.click()

@@ -28,7 +28,7 @@ def obedient(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda e: problems.append(str(e)))
     ours = (f"http://{url.split('/', 3)[2]}/", "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(ours) else problems.append(r.url))
-    page.goto(url, wait_until="networkidle")
+    page.goto(url, wait_until="load")
     yield page
     page.wait_for_load_state("networkidle")
     assert problems == []

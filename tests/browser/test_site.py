@@ -31,7 +31,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
 def test_home_answers_and_leads_to_the_case(browser: Browser, site: tuple[str, str]) -> None:
     url, case = site
-    with opened(browser, url) as page:
+    with opened(browser, f"{url}/") as page:
         assert page.locator(".qc-card").first.is_visible()
         assert "throughput" in page.locator(".qc-answer").first.inner_text()
         page.locator(".qc-card h3 a").first.click()

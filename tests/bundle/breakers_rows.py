@@ -140,6 +140,11 @@ def a_stressed_ghost(box: Box) -> None:
     box.seal()
 
 
+@breaks("Q522")
+def a_gpu_that_is_not_on_the_box(box: Box) -> None:
+    box.variant("fp8", gpus=1, tensor_parallel=1, gpu_indices="3")
+
+
 @breaks("Q601")
 def a_better_cell(box: Box) -> None:
     box.cells[0] = replace(box.cells[0], throughput_tok_s=1.01 * (box.cells[0].throughput_tok_s or 0))

@@ -94,6 +94,18 @@ def not_applied(box: Box) -> None:
     box.variant("fp8", kernel_class="not_applied")
 
 
+@breaks("Q816")
+def twice_the_gpus(box: Box) -> None:
+    box.variants = [replace(v, gpus=1 + (v.variant == "fp8")) for v in box.variants]
+    box.save()
+
+
+@breaks("Q817")
+def one_repeat_in_company(box: Box) -> None:
+    box.cells[0] = replace(box.cells[0], co_located=1)
+    box.save()
+
+
 def keep(box: Box, n: int, repeats: tuple[int, ...] = (1, 2, 3)) -> None:
     """Only the first n requests of some repeats of fp8."""
     kept = [r for r in box.requests if r.variant != "fp8" or (r.repeat in repeats and r.index < n)]

@@ -26,8 +26,7 @@ from collector.bundle.tables import read_text
 from collector.bundle.write import BundleWriter
 from collector.errors import QuantcaseError
 from quantcase import catalog
-from quantcase.build import generate
-from quantcase.pages.view import Options
+from tests import sites
 from tests.golden.frozen import breaches, contract
 from tools import golden
 
@@ -185,7 +184,7 @@ def test_a_golden_figure_follows_from_its_rows() -> None:
 
 
 def test_the_pages_build() -> None:
-    shown, outputs = generate(golden.FOLDER, Options())
+    shown, outputs = sites.made(golden.FOLDER)
     uris = {o.uri for o in outputs}
     assert shown.unreadable == []
     for name in FROZEN:

@@ -146,6 +146,16 @@ def test_errors_and_unfinished_runs_fail(copied: Path) -> None:
     assert (ran.exit_code, "not sound" in ran.stdout, "Q105" in ran.stdout) == (1, True, True)
 
 
+def test_an_unfinished_run_may_be_allowed_and_an_error_in_it_never(copied: Path) -> None:
+    Box(copied).seal(status="interrupted")
+    ran = CliRunner().invoke(cli, ["check", "--allow-interrupted", "--strict", str(copied)])
+    assert (ran.exit_code, f"{copied.name}: interrupted" in ran.stdout) == (0, True)
+    ran = CliRunner().invoke(cli, ["check", "--allow-interrupted", "--json", str(copied)])
+    assert [b["passes"] for b in json.loads(ran.stdout)["bundles"]] == [True]
+    (copied / "cells.csv").write_text("x\n")
+    assert CliRunner().invoke(cli, ["check", "--allow-interrupted", str(copied)]).exit_code == 1
+
+
 def test_json_holds_every_finding_and_what_passed(copied: Path) -> None:
     Box(copied).sample(3, temperature_c=330.0)
     ran = CliRunner().invoke(cli, ["check", "--json", "--strict", str(copied)])

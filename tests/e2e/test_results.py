@@ -14,8 +14,7 @@ from statistics import mean
 import pytest
 
 from collector.bundle.check import check
-from quantcase.build import generate
-from quantcase.pages.view import Options
+from tests import sites
 from tests.real import RESULTS
 
 BUNDLES = sorted(p.name for p in RESULTS.iterdir() if p.is_dir() and "-cpu-cpu" not in p.name)
@@ -53,7 +52,7 @@ CELLS = {"2026-11-21-h200-h200-shape": 30, "2026-11-21-h200-h200-shape-2": 20, "
 def test_case_json_agrees_with_an_independent_recomputation(name: str) -> None:
     with gzip.open(RESULTS / name / "requests.csv.gz", "rt", newline="") as f:
         rows = list(csv.DictReader(f))
-    _, outputs = generate(RESULTS, Options(), only=(name,))
+    _, outputs = sites.made(RESULTS, only=(name,))
     document = next(o for o in outputs if o.uri.endswith("case.json")).data()
     figures = {f["key"]: f["value"] for f in json.loads(document)["figures"]}
     cells: dict[tuple[str, str, str], dict[tuple[str, str], list[dict[str, str]]]] = {}

@@ -150,7 +150,7 @@ async def test_stop_while_it_streams(work: Path) -> None:
     server = await LlamaCpp().start(_request(study, study.variant("f16"), work))
     streaming = asyncio.create_task(_chat(server, 400))
     await asyncio.sleep(0.2)
-    await asyncio.wait_for(server.stop(), 10)
+    await asyncio.wait_for(server.stop(), 60)  # ten would be plenty, were nothing else running here
     await asyncio.gather(streaming, return_exceptions=True)  # cut or ended: that is the client's affair
     assert not server.alive()
 

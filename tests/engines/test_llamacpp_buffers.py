@@ -191,7 +191,7 @@ def test_no_text_makes_it_raise(log: str, argv: list[str]) -> None:
 
 @pytest.mark.parametrize("piece", ["load_tensors: ", "buffer size = ", "load_tensors:" + " " * 40, "\x1b[0m", "9"])
 def test_a_hostile_log_costs_no_more_than_its_length(piece: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     device_buffers(piece * (3_000_000 // len(piece)) + "buffer size")
     device_buffers((piece * (1_900 // len(piece)) + "buffer size\n") * 200)
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0

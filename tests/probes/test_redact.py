@@ -183,9 +183,9 @@ def test_examples(text: str, clean: str) -> None:
      "A_" * 10_000, "authorization" * 2_000, "bearer " * 4_000, "://" * 9_000, "?sig=" * 5_000, "secret_a" * 4_000]
 )  # fmt: skip
 def test_a_long_line_takes_no_long_time(bad: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     redact(bad)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_the_hosts_name_goes_and_words_holding_it_stay(monkeypatch: pytest.MonkeyPatch) -> None:

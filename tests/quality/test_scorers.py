@@ -294,9 +294,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_answer_of_200_kb_is_judged_in_under_a_second(name: str) -> None:
     for scorer, reference in REFERENCES.items():
-        before = time.perf_counter()
+        before = time.process_time()
         assert score(scorer, HOSTILE[name], reference).score == 0
-        assert time.perf_counter() - before < 1, scorer
+        assert time.process_time() - before < 1, scorer
 
 
 def test_every_scorer_has_a_name_and_every_name_a_scorer() -> None:

@@ -12,8 +12,9 @@ import pytest
 from collector.bundle.manifest import resources, write
 from collector.bundle.read import open_bundle
 from collector.study import loads
-from quantcase.build import Output, generate
+from quantcase.output import Output
 from quantcase.pages.view import Options
+from tests import sites
 from tests.makers import STUDY, make_bundle
 
 HEADINGS = [
@@ -23,7 +24,7 @@ HEADINGS = [
 
 
 def build(results: Path, options: Options | None = None) -> dict[str, Output]:
-    return {o.uri: o for o in generate(results, options or Options())[1]}
+    return {o.uri: o for o in sites.made(results, options)[1]}
 
 
 def text(outputs: dict[str, Output], uri: str) -> str:

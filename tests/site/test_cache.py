@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from collector.bundle import read as bundle_reader
+from collector.study import loads
 from quantcase import build, cache, workers
 from quantcase.build import generate
 from quantcase.cache import Store, key_of
 from quantcase.charts import figure
 from quantcase.pages.view import Options
-from tests.makers import make_bundle
+from tests.makers import STUDY, make_bundle
 
 Made = dict[str, str | bytes]
+# One workload, two loads: what is kept and when does not depend on how much it is.
+SMALL = loads(STUDY.format(weights="real").split('[[workloads]]\nname = "batch"')[0].replace("[1, 8, 16]", "[1, 8]"))
+SMALL.repeats = 2
 
 
 def made(results: Path, kept: Path | None, options: Options | None = None, processes: int = 1) -> Made:
@@ -34,7 +38,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Made]:
     """Two bundles, built once with a cache: their folder, the cache, and what was made."""
     home = tmp_path_factory.mktemp("once")
     for i, name in enumerate(("one", "two")):
-        make_bundle(home / "results", name=name, weights="real", only=("bf16", "awq"), seed=i)
+        make_bundle(home / "results", name=name, asked=SMALL, only=("bf16", "awq"), seed=i)
     time.sleep(0.1)  # files that are being written are not trusted to be what they were
     return home / "results", home / "cache", made(home / "results", home / "cache")
 
@@ -150,7 +154,7 @@ def test_a_broken_entry_is_made_anew(
 
 
 def test_two_builds_at_once_give_the_same_and_leave_whole_entries(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "results", name="one", only=("bf16", "awq"))
+    make_bundle(tmp_path / "results", name="one", asked=SMALL, only=("bf16", "awq"))
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: made(tmp_path / "results", tmp_path / "cache"), range(2))
     assert first == second
@@ -167,14 +171,14 @@ def test_options_and_generator_are_part_of_the_key(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "results", name="one", only=("bf16", "awq"))
+    make_bundle(tmp_path / "results", name="one", asked=SMALL, only=("bf16", "awq"))
     (tmp_path / "file").write_text("no folder")
     assert made(tmp_path / "results", tmp_path / "file" / "cache") == made(tmp_path / "results", None)
 
 
 def test_processes_make_what_one_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(2):
-        make_bundle(tmp_path / "results", name=f"case-{i}", only=("bf16",), seed=i)
+        make_bundle(tmp_path / "results", name=f"case-{i}", asked=SMALL, only=("bf16",), seed=i)
     monkeypatch.setattr(workers, "_LEAST", 2)
     with monkeypatch.context() as patch:
         patch.setattr(build, "make_case", None)  # this process makes none itself

@@ -165,9 +165,10 @@ def test_every_family_states_its_finding() -> None:
     assert any("Median TTFT 76 ms (awq) to 76 ms (fp8); median E2E 760 ms (awq) to 860 ms (bf16)" in a for a in alts)
     assert any("Ready soonest: bf16 after 73 s; latest: awq after 81 s." in a for a in alts)
     assert any(
-        "Smallest: awq, 98.0% of the baseline's accuracy (95.0% to 102.0%), at 25% of its weights;" in a for a in alts
+        "Smallest: awq, 98.0 % of the baseline's accuracy (95.0 % to 102.0 %), at 25 % of its weights;" in a
+        for a in alts
     )
-    assert any("Most of the card's bandwidth 52% (awq, chat, concurrency 16)" in a for a in alts)
+    assert any("Most of the card's bandwidth 52 % (awq, chat, concurrency 16)" in a for a in alts)
     assert any("Power (W) 50 to 99; SM clock (MHz) 50 to 99." in a for a in alts)
 
 

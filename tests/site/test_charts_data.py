@@ -195,8 +195,8 @@ def test_quality_against_size_takes_recovery_and_weights_as_they_stand(tmp_path:
     assert rows_of(figure, "variant", "size", "recovery") == {
         ("bf16", 14.99, 1.0), ("fp8", 8.49, 1.0), ("awq", 5.37, 0.95)
     }  # fmt: skip
-    assert "Smallest: awq, 95.0% of the baseline's accuracy" in figure.alt
-    assert "most is left by fp8, 100.0%" in figure.alt
+    assert "Smallest: awq, 95.0 % of the baseline's accuracy" in figure.alt
+    assert "most is left by fp8, 100.0 %" in figure.alt
     assert quality_by_size(case, []).empty
 
 

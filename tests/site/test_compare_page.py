@@ -324,7 +324,9 @@ def test_there_is_an_index_and_one_file_a_case_and_no_figure_twice(docs: dict[st
     assert [c["case"] for c in found["cases.js"]["cases"]] == list(docs)
     assert "figures" not in json.dumps(found["cases.js"])
     assert COST not in json.dumps([found[f"cases/{c}.js"] for c in docs])  # it follows from throughput and price
-    assert msgspec.convert(found[f"cases/{H200}.js"], CaseDocument) == docs[H200]
+    assert msgspec.convert(found[f"cases/{H200}.js"], CaseDocument) == msgspec.structs.replace(
+        docs[H200], hardware=None
+    )
 
 
 def test_the_index_stays_small_for_a_thousand_cases(docs: dict[str, CaseDocument]) -> None:

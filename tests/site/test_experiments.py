@@ -28,9 +28,9 @@ from quantcase.analysis.experiments import (
     kind_of,
     matrix,
     pareto,
-    saved_gib,
     usd_per_request,
 )
+from quantcase.analysis.memory import memory
 from quantcase.analysis.points import Point, points
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.scaling import capacity, deployment, need, workers
@@ -119,7 +119,7 @@ def test_a_row_holds_what_the_bundles_rows_give(case: Case) -> None:
     assert (one.n, one.failed, one.req_s.runs) == (288, 0, 3)
     assert one.p99 is not None
     assert not one.p99.shown  # 288 requests are too few for a p99
-    assert saved_gib(case, "fp8") == pytest.approx(14.99 - 8.49)
+    assert next(m for m in memory(case) if m.row.variant == "fp8").saved_gib == pytest.approx(14.99 - 8.49)
 
 
 def test_the_best_is_chosen_by_one_figure_and_ties_are_said() -> None:

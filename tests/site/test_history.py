@@ -45,7 +45,6 @@ def a_run(
 ) -> Path:  # fmt: skip
     """One run of the seeded study: its date, engine version and driver, and how fast each variant is."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(makers, "SPEED", speed or makers.SPEED)
     row = makers.variant_row
 
     def served(v: Variant, start: int = 1) -> VariantRow:
@@ -53,7 +52,7 @@ def a_run(
 
     patch.setattr(makers, "variant_row", served)
     try:
-        given: dict[str, Any] = {"asked": small(), **more}
+        given: dict[str, Any] = {"asked": small(), "speed": speed or makers.SPEED, **more}
         folder = makers.make_bundle(out, name=f"run-{number}", seed=number, **given)
     finally:
         patch.undo()

@@ -32,18 +32,20 @@ def catalog() -> Catalog:
     return load(RESULTS)
 
 
-def view_of(catalog: Catalog, name: str) -> CaseView:
-    return CaseView(next(c for c in catalog.cases if c.id == name), Options())
+@pytest.fixture(scope="module")
+def views(catalog: Catalog) -> dict[str, CaseView]:
+    """One view of each case for all tests: what it works out is kept on it."""
+    return {case.id: CaseView(case, Options()) for case in catalog.cases}
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_the_draft_is_of_150_to_300_words(catalog: Catalog, name: str) -> None:
-    assert 150 <= len(plain(learned.draft(view_of(catalog, name))).split()) <= 300
+def test_the_draft_is_of_150_to_300_words(views: dict[str, CaseView], name: str) -> None:
+    assert 150 <= len(plain(learned.draft(views[name])).split()) <= 300
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_every_figure_of_the_draft_stands_elsewhere_on_the_case_page(catalog: Catalog, name: str) -> None:
-    view = view_of(catalog, name)
+def test_every_figure_of_the_draft_stands_elsewhere_on_the_case_page(views: dict[str, CaseView], name: str) -> None:
+    view = views[name]
     above, heading, below = case.page(view).partition("## What I learned")
     assert heading
     assert plain(learned.draft(view)) == plain(below)
@@ -52,8 +54,8 @@ def test_every_figure_of_the_draft_stands_elsewhere_on_the_case_page(catalog: Ca
     assert figures - set(FIGURE.findall(plain(above))) == set()
 
 
-def test_the_h200_draft_says_gain_memory_cost_risk_gaps_and_next(catalog: Catalog) -> None:
-    said = plain(learned.draft(view_of(catalog, MEASURED[0])))
+def test_the_h200_draft_says_gain_memory_cost_risk_gaps_and_next(views: dict[str, CaseView]) -> None:
+    said = plain(learned.draft(views[MEASURED[0]]))
     assert "chat: fp8 +36.3 % (+23.7 to +50.1 %) throughput at concurrency 16" in said
     assert "With fp8, chat throughput at concurrency 1 changes by +38.3 % (+33.9 to +42.9 %)" in said
     assert "p95 E2E latency at concurrency 32 by −27.5 % (−30.4 to −24.5 %)" in said
@@ -66,8 +68,8 @@ def test_the_h200_draft_says_gain_memory_cost_risk_gaps_and_next(catalog: Catalo
     assert "Not measured: requests that arrive by the clock (open loop), a load test with users" in said
 
 
-def test_the_cpu_draft_leans_on_no_figure_of_a_client_at_its_limit(catalog: Catalog) -> None:
-    said = plain(learned.draft(view_of(catalog, MEASURED[1])))
+def test_the_cpu_draft_leans_on_no_figure_of_a_client_at_its_limit(views: dict[str, CaseView]) -> None:
+    said = plain(learned.draft(views[MEASURED[1]]))
     assert said.startswith("No answer: at the highest load the client was the limit")
     assert (
         "q4_k_m, +89.0 % (+40.9 to +153.3 %) throughput at concurrency 4 (faster; the client was at its limit)" in said
@@ -113,7 +115,7 @@ def test_words_of_other_places_stand_beside_the_draft(tmp_path: Path) -> None:
     assert "{{" not in made
 
 
-def test_published_figures_draft_nothing(catalog: Catalog) -> None:
-    view = view_of(catalog, "2025-10-09-gh200-shimmy-moe")
+def test_published_figures_draft_nothing(views: dict[str, CaseView]) -> None:
+    view = views["2025-10-09-gh200-shimmy-moe"]
     assert plain(learned.draft(view)).startswith("No answer of ours")
     assert "Where these figures come from" in plain(learned.section(view))

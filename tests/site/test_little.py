@@ -126,7 +126,7 @@ def test_the_h200_bundle_agrees_in_every_repeat() -> None:
     what, seen, state = row(found)
     assert "Little" in what
     assert state == "ok"
-    assert f"{low:.1%} to {high:.1%} of it over {len(case.cells)} closed repeats" in seen
+    assert f"{100 * low:.1f} % to {100 * high:.1f} % of it over {len(case.cells)} closed repeats" in seen
 
 
 def test_the_cpu_bundle_agrees_and_names_the_repeats_with_empty_slots() -> None:
@@ -135,7 +135,7 @@ def test_the_cpu_bundle_agrees_and_names_the_repeats_with_empty_slots() -> None:
     assert [(r.variant, r.load, r.repeat) for r in found.empty] == [("f16", "c4", 1), ("q8_0", "c4", 1)]
     _, seen, state = row(found)
     assert state == "look"
-    assert "Fewer than 95% of the slots were filled in f16 chat c4 start 1 repeat 1" in seen
+    assert "Fewer than 95 % of the slots were filled in f16 chat c4 start 1 repeat 1" in seen
 
 
 def test_what_was_published_or_failed_is_said(tmp_path: Path) -> None:

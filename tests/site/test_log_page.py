@@ -108,7 +108,7 @@ def _e2e(view: CaseView, *key: str) -> list[float]:
 
 def test_an_experiment_tells_memory_start_quality_and_who_quantized(made: str) -> None:
     body = words(made.split("## Experiment 3")[1].split("## Experiment 4")[0])
-    assert "weights 5.37 GiB by the engine's word; the driver's peak 129,010 MiB" in body
+    assert "weights 5.37 GiB, by the engine's word; the driver's peak 129,010 MiB" in body
     assert "−64.2 %, memory saved 9.62 GiB" in body
     assert "Cold start: 80.0 s" in body
     assert "Accuracy: not measured in this run." in body

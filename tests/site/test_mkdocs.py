@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import sites
 from tests.makers import make_bundle
 
 CONFIG = """
@@ -26,10 +27,12 @@ nav: [index.md, {{Cases: [cases/index.md]}}, costs/index.md, methodology.md]
 """
 
 
-def project(folder: Path, results: str = "results") -> Path:
+def project(folder: Path, *, shared: bool = True) -> Path:
+    """A small site of the bundles in `results`; `shared` takes pages that another test of this session made."""
     (folder / "docs").mkdir()
     (folder / "docs" / "methodology.md").write_text("# Methodology\n")
-    (folder / "mkdocs.yml").write_text(CONFIG.format(results=results))
+    cache = f", cache: {sites.kept()}" if shared else ""
+    (folder / "mkdocs.yml").write_text(CONFIG.format(results=f"results{cache}"))
     return folder
 
 

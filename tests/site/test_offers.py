@@ -52,14 +52,14 @@ def test_the_figures_of_an_offer_are_those_of_the_case(tmp_path: Path) -> None:
     best = max((c for c in faster if c.load == top[c.workload]), key=lambda c: c.low)
     shown = rows(page(OFFER, "offer.md", [view]))
     assert f"{best.variant} +{100 * (best.ratio - 1):.1f} %" in shown["Best gain of throughput"]
-    assert f"{1 - 1 / best.ratio:.1%}" in shown["Best saving per output token"]
-    assert f"({1 - 1 / best.low:.1%} to {1 - 1 / best.high:.1%})" in " ".join(
+    assert f"{100 * (1 - 1 / best.ratio):.1f} %" in shown["Best saving per output token"]
+    assert f"({100 * (1 - 1 / best.low):.1f} % to {100 * (1 - 1 / best.high):.1f} %)" in " ".join(
         shown["Best saving per output token"].split()
     )
     assert folder.name in shown["Best gain of throughput"]
     ok = int((view.case.requests["status"] == "ok").sum())
     assert f"4 variants, {ok:,} requests" in shown["Measured cases"]
-    assert shown["Lightest weights"].split()[:2] == ["awq", "36%"]  # 5.37 of 14.99 GiB
+    assert shown["Lightest weights"].split()[:2] == ["awq", "−64.2"]  # 5.37 of 14.99 GiB
     assert "No measured case has judged answers yet" in shown["Quality judged"]
 
 

@@ -148,7 +148,7 @@ def test_shorter_answers_are_red_unless_their_length_is_the_models_own(tmp_path:
 
     case = settled(tmp_path, request=less)
     assert (states(case)["Output length distribution"], states(case)["Sampling parameters"]) == ("bad", "bad")
-    assert "56 tokens on average (21.88%)" in seen(case, "Output length distribution")
+    assert "56 tokens on average (21.88 %)" in seen(case, "Output length distribution")
     for w in case.study.workloads:
         w.natural_length = w.name == "batch"
     assert states(case)["Output length distribution"] == "look"

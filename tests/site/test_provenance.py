@@ -13,12 +13,13 @@ import pytest
 from markdown.extensions.toc import slugify
 
 from collector.bundle.schema import TABLES
-from quantcase.build import Output, generate
 from quantcase.catalog import load
 from quantcase.dress import Files, dress
+from quantcase.output import Output
 from quantcase.pages import data
 from quantcase.pages.view import CaseView, Options
 from quantcase.provenance import REGISTRY, kind_of, source
+from tests import sites
 from tests.makers import make_bundle
 from tests.real import RESULTS
 
@@ -35,12 +36,13 @@ UNITLESS = {
     "Perplexity ratio", "chrF to the baseline (information only)", "S", "g", "throughput", "1 / TPOT", "KV capacity",
     "1 / cost of a request", "at the lower bound", "Captured mass", "RMS Δp", "good", "minor", "bad", "Conc.", "Flips",
     "Contexts at once", "Layers", "Hidden", "Heads", "KV heads", "Head dimension", "Vocabulary",
+    "Variants", "Price of A / price of B where they cost the same",
     "Its bandwidth over this card's",
     "Output tokens",
 }  # fmt: skip
 UNIT = re.compile(
     r"\((?:[^()]* )?(?:ms|s|tok/s|samples/s|GiB|GB|MiB|MB|GB/s|TFLOP/s|TOPS|tokens|points|%|nats"
-    r"|\$ an hour|in flight|tokens, about|% of the card's)\)"
+    r"|W|tokens/J|GPUs|\$ an hour|in flight|tokens, about|% of the card's)\)"
     r"|^(?:tok/s|samples/s|Requests/min|USD/h|Bytes|RPS)$|\$ / 1|USD per 1"
     r"|, (?:ms|s|GiB|MiB|USD / hour|10⁹)(?:$|:)|^USD / |^Requests / day$"
 )
@@ -51,7 +53,8 @@ CARRIES = re.compile(
 
 OTHER_FILES = {
     "study.toml", "environment.json", "client.json", "datapackage.json", "quality.jsonl", "quality_items.jsonl",
-    "stress.jsonl", "marks.csv", "published.csv", "notes.md", "logs/*", "loadtest_*.csv",
+    "stress.jsonl", "marks.csv", "published.csv", "notes.md", "logs/*", "loadtest_*.csv", "co_location.json",
+    "imported.json", "imported.csv",
 }  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Output], 
     make_bundle(results, name="seeded", weights="real")
     for folder in sorted(RESULTS.iterdir()):
         (results / folder.name).symlink_to(folder)
-    catalog, outputs = generate(results, Options())
+    catalog, outputs = sites.made(results)
     assert catalog.unreadable == []
     assert len(catalog.cases) >= 4
     files = {case.id: dict(data.downloads(CaseView(case, Options()))) for case in catalog.cases}

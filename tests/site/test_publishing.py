@@ -13,22 +13,15 @@ from collector.bundle.read import QuantcaseError
 from quantcase import notebooks, social
 from quantcase.catalog import load
 from quantcase.pages.view import CaseView, Options
+from tests import sites
 from tests.makers import make_bundle
-from tests.project import put_project
-from tests.site.test_mkdocs import mkdocs
 from tools.links import faults
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def published() -> tuple[Path, Path]:
     """(site, bundle): the project's own site, built strictly for https://example.org/sub/."""
-    work = tmp_path_factory.mktemp("published")
-    folder = make_bundle(work / "results", weights="real")
-    put_project(work, lambda c: re.sub(r"^site_url:.*$", "site_url: https://example.org/sub/", c, flags=re.M))
-    assert "https://example.org/sub/" in (work / "mkdocs.yml").read_text()
-    made = mkdocs("build", "--strict", cwd=work)
-    assert made.returncode == 0, made.stderr
-    return work / "public", folder
+    return sites.built()
 
 
 def test_every_link_and_asset_is_relative_and_there(published: tuple[Path, Path]) -> None:

@@ -312,7 +312,7 @@ def test_a_cell_that_would_fill_a_page_is_cut_and_says_so(hostile: Made) -> None
 
 
 def test_where_the_bundle_lies_is_not_told(hostile: Made) -> None:
-    assert "collect run --resume hostile" in hostile.text
+    assert "collect run --resume results/hostile" in hostile.text
     assert str(hostile.folder.parent) not in hostile.text
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.makers import make_bundle
+from tests.site.test_cache import SMALL
 from tests.site.test_mkdocs import project
 
 EPOCH = "1795219200"  # 2026-11-21
@@ -30,8 +31,8 @@ def built(folder: Path, seed: str, **more: str) -> dict[str, str]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("site")
     for i, name in enumerate(("one", "two")):
-        make_bundle(home / "results", name=name, weights="real", only=("bf16", "awq"), seed=i)
-    project(home)
+        make_bundle(home / "results", name=name, asked=SMALL, only=("bf16", "awq"), seed=i)
+    project(home, shared=False)
     config = (home / "mkdocs.yml").read_text()
     (home / "mkdocs.yml").write_text(config.replace("plugins: [", "site_url: https://example.org/\nplugins: [search, "))
     return home

@@ -155,12 +155,12 @@ def test_segments_spell_both_texts(baseline: str, answer: str) -> None:
 
 def test_long_and_repeated_texts_are_compared_at_once() -> None:
     long = " ".join(f"w{n}" for n in range(5000))
-    began = time.perf_counter()
+    began = time.process_time()
     assert segments(f"a {long} z", f"b {long} z") == [("-", "a"), ("+", "b"), ("=", f" {long} z")]
     assert [op for op, _ in segments(f"a {long} z", f"b {long} y")] == ["-", "+"]  # too long to be matched inside
     assert segments("x " + "the " * 400 + "y", "the a " * 390 + "y")[-1] == ("=", " y")
     segments(" ".join("ab"[n % 2] for n in range(1900)), " ".join("ba"[n % 2] for n in range(1900)))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
@@ -292,9 +292,9 @@ def test_three_thousand_items_are_quick(tmp_path: Path) -> None:
     case = case_of(tmp_path, items, rows)
     assert len(case.quality_items) == 3000
     assert len(case.answers) == 3
-    began = time.perf_counter()
+    began = time.process_time()
     made = dict(files(case))
     assert section(case)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(made) == 1 + 3000 // 25
     assert max(len(v) for k, v in made.items() if k != "index.json") < 200_000

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from collector import gpus, study
 from collector.bundle import loadtest
+from collector.bundle.co_location import CoLocated, CoLocation
 from collector.bundle.marks import MARKS
 from collector.bundle.schema import TABLES
 from collector.plan import plan
@@ -101,14 +102,22 @@ def test_every_document_of_a_bundle_is_valid_and_holds_nothing_undescribed(folde
 def test_golden_bundles_hold_every_document_but_a_plan() -> None:
     """A plan is worked out before there is a bundle: the one here is of a ready study."""
     found = {file for file in DOCUMENTS for folder in BUNDLES[:6] if (folder / file).is_file()}
-    assert set(DOCUMENTS) - found == {"planned.json"}
+    assert set(DOCUMENTS) - found == {"planned.json", "co_location.json"}
+    tried = CoLocation(
+        cell={"variant": "bf16", "workload": "chat", "load": "c16"}, alone=CoLocated(tok_s=9.0, ttft_ms_p50=20.0),
+        together=CoLocated(tok_s=8.9), ratio=0.99, low=0.98, high=1.0, region=0.03, allowed=True,
+    )  # fmt: skip
+    written = json.loads(msgspec.json.encode(tried))
+    beside = Draft202012Validator(closed(DOCUMENTS["co_location.json"]))
+    assert [e.message for e in beside.iter_errors(written)] == []
+    assert not beside.is_valid({**written, "allowed": "perhaps"})
     made = json.loads(msgspec.json.encode(plan(study.load("h200-shape"), gpus.get("h200"))))
     strict = Draft202012Validator(closed(DOCUMENTS["planned.json"]))
     assert [e.message for e in strict.iter_errors(made)] == []
     assert not strict.is_valid({**made, "cells": "many"})
 
 
-@pytest.mark.parametrize("file", [f for f in DOCUMENTS if f != "planned.json"])
+@pytest.mark.parametrize("file", [f for f in DOCUMENTS if f not in ("planned.json", "co_location.json")])
 def test_a_schema_refuses_a_document_without_a_required_key_or_of_another_type(file: str) -> None:
     path = next(folder / file for folder in BUNDLES if (folder / file).is_file())
     value = next(iter(values(path)))
@@ -211,11 +220,12 @@ def test_the_table_schemas_are_those_of_the_manifest() -> None:
 
 
 ADDRESSES = (
-    "datapackage.json study.toml.json environment.json client.json quality_items.jsonl.json quality.jsonl.json "
-    "likelihood.jsonl.json stress.jsonl.json predictions.json planned.json imported.json redacted.json "
-    "variants.csv.json requests.csv.json chunk_gaps.csv.json cells.csv.json telemetry.csv.json engine_metrics.csv.json "
-    "imported.csv.json published.csv.json marks.csv.json loadtest_VARIANT_stats.csv.json "
-    "loadtest_VARIANT_history.csv.json loadtest_VARIANT_failures.csv.json"
+    "datapackage.json study.toml.json environment.json client.json quality_items.jsonl.json "
+    "quality.jsonl.json likelihood.jsonl.json stress.jsonl.json predictions.json co_location.json "
+    "planned.json imported.json redacted.json variants.csv.json requests.csv.json chunk_gaps.csv.json "
+    "cells.csv.json telemetry.csv.json engine_metrics.csv.json imported.csv.json published.csv.json "
+    "marks.csv.json loadtest_VARIANT_stats.csv.json loadtest_VARIANT_history.csv.json "
+    "loadtest_VARIANT_failures.csv.json"
 )
 
 

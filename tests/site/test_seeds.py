@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantcase.build import generate
-from quantcase.pages.view import Options
+from tests import sites
 from tests.makers import make_bundle
 from tests.real import RESULTS
 
@@ -80,7 +79,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = make_bundle(results, weights="real")
     published = RESULTS / "2025-10-09-gh200-shimmy-moe"
     (results / published.name).symlink_to(published)
-    _, outputs = generate(results, Options())
+    _, outputs = sites.made(results)
     found = {}
     for o in outputs:
         if o.uri.startswith(f"cases/{folder.name}/") and o.uri.endswith(".md"):

@@ -15,9 +15,8 @@ from quantcase.analysis.crossover import crossing, crossover
 from quantcase.analysis.noise import flags
 from quantcase.analysis.repeats import repeats
 from quantcase.analysis.trust import client_limited, trust
-from quantcase.build import generate
 from quantcase.catalog import Case, load
-from quantcase.pages.view import Options
+from tests import sites
 from tests.makers import make_bundle
 
 
@@ -92,7 +91,7 @@ def test_doubts_by_rule(tmp_path: Path) -> None:
 
 def test_the_panel_is_on_the_page_with_shape_and_word(tmp_path: Path) -> None:
     make_bundle(tmp_path)
-    _, outputs = generate(tmp_path, Options())
+    _, outputs = sites.made(tmp_path)
     page = next(str(o.data()) for o in outputs if o.uri.endswith("-shape/index.md"))
     assert "Can I trust this?" in page
     assert page.index("Can I trust this?") < page.index("## Setup")

@@ -215,7 +215,8 @@ def _options(facts: Facts, names: tuple[str, ...]) -> Iterator[Found]:
     for name in names:
         found: dict[str, list[str]] = {}
         for v in facts.variants:
-            if v.exit_state == "ok" and v.argv != "[]":
+            counted = name == "--tensor-parallel-size" and v.gpus is not None  # Q816 says it, and of all three sizes
+            if v.exit_state == "ok" and v.argv != "[]" and not counted:
                 found.setdefault(_argument(v.argv, name) or "not set", []).append(v.variant)
         if len(found) > 1:
             told = "; ".join(f"{value}: {_list(sorted(set(who)))}" for value, who in found.items())
@@ -304,3 +305,42 @@ def applied(facts: Facts) -> Iterator[Found]:
     for v in facts.variants:
         if v.exit_state == "ok" and v.kernel_class == "not_applied":
             yield Found(f"variants.csv: {v.variant} start {v.start}", f"{v.method} was asked for and not applied")
+
+
+@rule(
+    "Q816",
+    "note",
+    "Every variant was served by as many GPUs as the others.",
+    why="A server over more GPUs does more: per GPU is like for like, and every GPU is paid for.",
+    fix="if the number of GPUs is the question, read throughput per GPU and cost; else give all the same",
+    needs="variants believed",
+)
+def gpu_count(facts: Facts) -> Iterator[Found]:
+    found: dict[int, list[str]] = {}
+    for v in facts.variants:
+        if v.exit_state == "ok" and v.gpus is not None:
+            found.setdefault(v.gpus, []).append(v.variant)
+    if len(found) > 1:
+        told = "; ".join(f"{n}: {_list(sorted(set(who)))}" for n, who in sorted(found.items()))
+        yield Found("variants.csv", f"GPUs of a server differ ({told})")
+
+
+@rule(
+    "Q817",
+    "warning",
+    "The cells of a workload were all measured alone, or all beside other servers on the box, or a trial showed that "
+    "it makes no difference.",
+    why="Servers side by side share the host, its power and its links: a difference may be the neighbour's.",
+    fix="measure them alike, or let the trial of side-by-side servers run to its end",
+    needs="cells believed",
+)
+def company(facts: Facts) -> Iterator[Found]:
+    if facts.co_location is not None and facts.co_location.allowed:
+        return
+    seen: dict[str, Counter[bool]] = {}
+    for c in facts.cells:
+        seen.setdefault(c.workload, Counter())[bool(c.co_located)] += 1
+    for workload, counts in seen.items():
+        if len(counts) > 1:
+            words = f"{counts[True]} cell repeats beside other servers, {counts[False]} alone"
+            yield Found(f"cells.csv: {workload}", words)

@@ -11,6 +11,7 @@ from collector import gpus
 from collector.bundle import imported, loadtest
 from collector.bundle import manifest as manifests
 from collector.bundle.answers import LikelihoodRow, Mark, QualityItem, QualityRow
+from collector.bundle.co_location import CO_LOCATION, CoLocation, read_co_location
 from collector.bundle.predictions import PREDICTIONS, Predictions, read_predictions
 from collector.bundle.read import Bundle
 from collector.bundle.schema import (
@@ -29,7 +30,7 @@ from collector.bundle.tables import read_text, rows_from_text
 from collector.errors import QuantcaseError
 from collector.study import Load, Study
 
-__all__ = ["CellKey", "Facts", "key_of", "place"]
+__all__ = ["CellKey", "Facts", "gpu_indices", "key_of", "place"]
 
 CellKey = tuple[str, int, str, str, int]  # variant, start, workload, load, repeat
 T = TypeVar("T")
@@ -38,6 +39,12 @@ T = TypeVar("T")
 def key_of(row: RequestRow | CellRow | ChunkGapRow | ClientCell) -> CellKey:
     """The repeat of a cell that a row belongs to."""
     return (row.variant, row.start, row.workload, row.load, row.repeat)
+
+
+def gpu_indices(row: VariantRow) -> list[int]:
+    """Which GPUs of the box served a variant; empty where that was not recorded, or is no list of numbers."""
+    parts = (row.gpu_indices or "").split("|")
+    return [int(p) for p in parts] if all(p.isdecimal() and len(p) < 5 for p in parts) else []
 
 
 def place(key: CellKey) -> str:
@@ -70,6 +77,7 @@ class Facts:
         self.likelihood: list[LikelihoodRow] = self._read("likelihood.jsonl.gz", bundle.likelihood, [])
         self.marks: list[Mark] = self._read("marks.csv", bundle.marks, [])
         self.predictions: Predictions | None = self._read(PREDICTIONS, lambda: read_predictions(bundle.folder), None)
+        self.co_location: CoLocation | None = self._read(CO_LOCATION, lambda: read_co_location(bundle.folder), None)
         self.stress: list[StressRow] = self._read(STRESS, lambda: read_stress(bundle.folder), [])
         self.imported_document: imported.ImportedDocument | None = self._read(
             imported.DOCUMENT, lambda: imported.read_document(bundle.folder), None
@@ -180,22 +188,29 @@ class Facts:
     def busy(self) -> list[tuple[str, TelemetryRow]]:
         """Samples taken inside a steady window while the card was at work (50 % or more), with the variant served.
 
-        Samples and windows are walked together, both in the order of time: linear once they are sorted.
+        Of each card only the windows of variants that it served count: servers may run side by side. Samples and
+        windows are walked together, both in the order of time: linear once they are sorted.
         """
+        on = {(v.variant, v.start): gpu_indices(v) for v in self.variants}
         windows = sorted(
-            (c.window_start_s, c.window_end_s, c.variant)
+            (c.window_start_s, c.window_end_s, c.variant, c.start)
             for c in self.cells
             if c.window_start_s is not None and c.window_end_s is not None
         )
+        samples: dict[int, list[TelemetryRow]] = defaultdict(list)
+        for s in sorted(self.telemetry, key=lambda s: s.t_s):
+            samples[s.gpu].append(s)
         found: list[tuple[str, TelemetryRow]] = []
-        at = 0
-        for sample in sorted(self.telemetry, key=lambda s: s.t_s):
-            while at < len(windows) and windows[at][1] < sample.t_s:
-                at += 1
-            loaded = sample.utilisation_pct is None or sample.utilisation_pct >= 50
-            if loaded and at < len(windows) and windows[at][0] <= sample.t_s:
-                found.append((windows[at][2], sample))
-        return found
+        for gpu, rows in samples.items():
+            mine = [w for w in windows if gpu in (on.get((w[2], w[3])) or [gpu])]
+            at = 0
+            for sample in rows:
+                while at < len(mine) and mine[at][1] < sample.t_s:
+                    at += 1
+                loaded = sample.utilisation_pct is None or sample.utilisation_pct >= 50
+                if loaded and at < len(mine) and mine[at][0] <= sample.t_s:
+                    found.append((mine[at][2], sample))
+        return sorted(found, key=lambda pair: pair[1].t_s)
 
     @cached_property
     def has(self) -> frozenset[str]:

@@ -89,14 +89,14 @@ def capped(facts: Facts) -> Iterator[Found]:
 @rule(
     "Q1104",
     "warning",
-    "Nobody else was on the card: less than 500 MiB were in use before the engine started.",
+    "Nobody else was on the cards: less than 500 MiB of each were in use before the engine started.",
     why="Another process takes memory, time and power of the same card.",
     fix="end it (nvidia-smi shows it) and measure again",
     needs="variants believed",
 )
 def alone(facts: Facts) -> Iterator[Found]:
     for v in facts.variants:
-        if v.vram_idle_mib is not None and v.vram_idle_mib > _FOREIGN_MIB:
+        if v.vram_idle_mib is not None and v.vram_idle_mib > _FOREIGN_MIB * (v.gpus or 1):
             words = f"{v.vram_idle_mib:,.0f} MiB were in use before the engine started"
             yield Found(f"variants.csv: {v.variant} start {v.start}", words)
 

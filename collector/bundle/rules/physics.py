@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator
 
 from collector.bundle.rules.base import Found, rule
-from collector.bundle.rules.facts import Facts, place
+from collector.bundle.rules.facts import Facts, gpu_indices, place
 from collector.bundle.schema import RequestRow, VariantRow
 from collector.study import Load
 
@@ -160,6 +160,7 @@ def _fastest(facts: Facts) -> Iterator[tuple[str, float, float]]:
 
     A step of decoding reads the weights once: t >= W / BW, with W the bytes of weights on one card and BW its memory
     bandwidth, whatever the batch (roofline; docs/methodology.md). At most one token a step and stream: TPOT >= t.
+    Cards that share each layer read their parts at once, stages of a pipeline one after the other: t >= stages W / BW.
     """
     profile, weights = facts.profile, _weights(facts)
     if profile is None or profile.bandwidth_gb_s is None:
@@ -167,7 +168,8 @@ def _fastest(facts: Facts) -> Iterator[tuple[str, float, float]]:
     for (variant, workload, load), rows in facts.by_point.items():
         values = [r.tpot_ms for r in rows if r.tpot_ms is not None and r.chunks > (r.output_tokens or 0) / 2]
         if variant in weights and values:
-            least = 1000 * (weights[variant].weights_gib or 0) * _GIB / (profile.bandwidth_gb_s.value * 1e9)
+            stages = weights[variant].pipeline_parallel or 1
+            least = 1000 * stages * (weights[variant].weights_gib or 0) * _GIB / (profile.bandwidth_gb_s.value * 1e9)
             yield f"{variant} {workload} {load}", statistics.median(values), least
 
 
@@ -212,7 +214,8 @@ def impossible(facts: Facts) -> Iterator[Found]:
 )
 def compute(facts: Facts) -> Iterator[Found]:
     """X_out * (1 + in / out) * 2 N <= F, with X_out output tokens/s, in and out the mean tokens of prompt (less those
-    from the prefix cache) and answer, N = 8 W / bits weights, and F the card's highest dense TFLOP/s of any type.
+    from the prefix cache) and answer, N = 8 W / bits weights, and F the highest dense TFLOP/s of any type, of all cards
+    of the server. W is that of all cards that hold one copy of the weights: the engine states it of one of them.
 
     N takes what is kept in 16 bits for more weights than it is, hence half of it (as for the bandwidth).
     """
@@ -228,9 +231,13 @@ def compute(facts: Facts) -> Iterator[Found]:
             continue
         prompt = statistics.fmean((r.input_tokens or 0) - (r.cached_tokens or 0) for r in rows)
         tokens = c.throughput_tok_s * (1 + max(0.0, prompt) / c.output_tokens_mean)
-        needed = tokens * 2 * _STREAMED * (8 * (v.weights_gib or 0) * _GIB / v.bits) / 1e12
-        if needed > max(figures):
-            words = f"{tokens:,.0f} tokens/s need {needed:,.0f} TFLOP/s, the card does {max(figures):,.0f}"
+        cards = v.gpus or 1
+        parts = cards // (v.data_parallel or 1)
+        needed = tokens * 2 * _STREAMED * (8 * parts * (v.weights_gib or 0) * _GIB / v.bits) / 1e12
+        can = cards * max(figures)
+        if needed > can:
+            who = "the card does" if cards == 1 else f"its {cards} cards do"
+            words = f"{tokens:,.0f} tokens/s need {needed:,.0f} TFLOP/s, {who} {can:,.0f}"
             yield Found(f"cells.csv: {c.variant} {c.workload} {c.load} repeat {c.repeat}", words)
 
 
@@ -247,12 +254,15 @@ def memory(facts: Facts) -> Iterator[Found]:
         used = max((s.vram_used_mib or 0 for s in facts.telemetry if s.gpu == gpu), default=0)
         if used > size:
             yield Found("telemetry.csv.gz", f"GPU {gpu}: {used:,.0f} MiB used, it has {size:,.0f} MiB")
-    total = sum(facts.cards_mib.values())
     for v in facts.variants:
+        served = {i: size for i, size in facts.cards_mib.items() if i in gpu_indices(v)} or facts.cards_mib
         most = max(v.vram_idle_mib or 0, v.vram_loaded_mib or 0, v.vram_peak_mib or 0)
+        where, total = f"variants.csv: {v.variant} start {v.start}", sum(served.values())
         if most > total:
-            where = f"variants.csv: {v.variant} start {v.start}"
             yield Found(where, f"{most:,.0f} MiB used, the cards have {total:,.0f} MiB")
+        if (v.vram_peak_fullest_mib or 0) > max(served.values()):
+            size = max(served.values())
+            yield Found(where, f"{v.vram_peak_fullest_mib:,.0f} MiB used on one card, the largest has {size:,.0f} MiB")
 
 
 @rule(

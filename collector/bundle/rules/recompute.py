@@ -27,10 +27,12 @@ _TOLERANCE = 1e-3  # relative: cells against what requests give (0.1 %)
     needs="study cells requests",
 )
 def cells(facts: Facts) -> Iterator[Found]:
-    """By `collector.bundle.metrics.cell`; columns that an older collector did not write are left out."""
+    """By `collector.bundle.metrics.cell`; columns that an older collector did not write, or that tell of the box and
+    not of the requests, are left out.
+    """
     limits = {w.name: w for w in facts.asked.workloads}
     written = set(facts.headers.get("cells", ()))
-    wanted = [c.name for c in columns(CellRow) if c.name in written]
+    wanted = [c.name for c in columns(CellRow) if c.name in written and c.name != "co_located"]
     for row in facts.cells:
         key, load = key_of(row), Load.of(row.load)
         if load is None or row.workload not in limits or key not in facts.by_cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from collector.bundle.answers import LikelihoodRow, QualityRow
 from collector.bundle.marks import MARKS
 from collector.bundle.predictions import PREDICTIONS
 from collector.bundle.rules.base import Found, rule
-from collector.bundle.rules.facts import Facts, key_of, place
+from collector.bundle.rules.facts import Facts, gpu_indices, key_of, place
 from collector.bundle.stress import STRESS, problems
 from collector.study import Load, Workload
 
@@ -332,3 +333,26 @@ def predicted(facts: Facts) -> Iterator[Found]:
 def stressed(facts: Facts) -> Iterator[Found]:
     for where, words in problems(facts.stress, set(facts.variant_names)):
         yield Found(f"{STRESS}: {where}", words)
+
+
+@rule(
+    "Q522",
+    "error",
+    "The GPUs of a server are tensor x pipeline x data parallel, and each of them is named once and is on the box.",
+    why="Costs, throughput per GPU and memory are counted over these GPUs.",
+    fix=_AGAIN,
+    needs="variants",
+)
+def server_gpus(facts: Facts) -> Iterator[Found]:
+    for v in facts.variants:
+        where = f"variants.csv: {v.variant} start {v.start}"
+        sizes = [n for n in (v.tensor_parallel, v.pipeline_parallel, v.data_parallel) if n is not None]
+        if v.gpus is not None and sizes and v.gpus != math.prod(sizes):
+            yield Found(where, f"{v.gpus} GPUs, but {' x '.join(map(str, sizes))} by its sizes")
+        if v.gpu_indices is None:
+            continue
+        indices = gpu_indices(v)
+        if len(set(indices)) != (len(indices) if v.gpus is None else v.gpus) or not indices:
+            yield Found(where, f"gpu_indices {v.gpu_indices} does not name {v.gpus or 'its'} GPUs, each once")
+        elif facts.cards_mib and not set(indices) <= facts.cards_mib.keys():
+            yield Found(where, f"gpu_indices {v.gpu_indices}: environment.json does not name all of these")

@@ -57,8 +57,9 @@ FIXED: dict[str, dict[str, State]] = {
         "xllamacpp": "look", "torch": "look", "triton": "look", "transformers": "look",
     },
     "Hardware": {
-        "GPU": "bad", "number of GPUs": "bad", "VRAM": "bad", "driver": "bad", "CUDA": "look", "power limit": "bad",
-        "processor": "bad", "card (hash)": "look", "host": "look", "kernel": "look",
+        "GPU": "bad", "number of GPUs": "bad", "GPUs of the server": "look", "measured": "bad", "VRAM": "bad",
+        "driver": "bad", "CUDA": "look", "power limit": "bad", "processor": "bad",
+        "card (hash)": "look", "host": "look", "kernel": "look",
     },
     "Workload definition": {},
     "Prompts": {"kind": "bad", "seed": "look"},
@@ -285,7 +286,8 @@ def _figure(side: Side, cell: CellDocument, metric: str) -> Published | None:
     speed, price = cell.figures.get(THROUGHPUT), side.case.usd_per_hour
     if speed is None or price is None or speed.value <= 0:
         return None
-    return Published(usd_per_million(price, speed.value), speed.variance, speed.freedom, speed.level)
+    hour = price * side.variant.gpus
+    return Published(usd_per_million(hour, speed.value), speed.variance, speed.freedom, speed.level)
 
 
 def _value(figure: Published | None, n: int) -> tuple[float, float, float, int] | None:

@@ -17,12 +17,15 @@ from msgspec import Struct
 
 from collector.bundle.read import Variant, Workload
 from collector.bundle.schema import VariantRow
+from quantcase.analysis.co_location import Together, together
 from quantcase.analysis.compare import ROPE, regions
+from quantcase.analysis.gpus_facts import GpuFacts
 from quantcase.analysis.hierarchy import Estimate
 from quantcase.analysis.plan_checks import command_of
 from quantcase.analysis.plan_common import EACH_ITS_OWN, OF_QUANTIZATION, SAMPLING, name_list
 from quantcase.analysis.points import Key, Point
 from quantcase.analysis.quality import Quality
+from quantcase.analysis.servers import gpus_of
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
@@ -32,7 +35,7 @@ Facts = dict[str, dict[str, str]]  # variable -> fact -> value; a fact that was 
 
 # One number a server start: column of variants.csv -> (title with unit, whether the engine counts it its own way)
 SINGLES: dict[str, tuple[str, bool]] = {
-    "weights_gib": ("Weights, by the engine (GiB)", True),
+    "weights_gib": ("Weights (GiB)", True),
     "kv_cache_tokens": ("KV capacity, by the engine (tokens)", True),
     "vram_loaded_mib": ("VRAM loaded, by the driver (MiB)", False),
     "vram_peak_mib": ("VRAM peak, by the driver (MiB)", False),
@@ -95,6 +98,8 @@ class VariantDocument(Struct, omit_defaults=True):
     starts: int = 0  # server starts that served
     right: int | None = None  # answers right, of `asked`
     asked: int | None = None
+    gpus: int = 1  # of one server
+    boxes: list[str] = msgspec.field(default_factory=list)  # cards or boxes that it was measured on, by name
 
 
 class CaseDocument(Struct, omit_defaults=True):
@@ -117,6 +122,7 @@ class CaseDocument(Struct, omit_defaults=True):
     variants: dict[str, VariantDocument]
     usd_per_hour: float | None = None
     price: str = ""
+    hardware: GpuFacts | None = None  # for the pages across GPUs; `compare` publishes none of it
 
 
 def document(
@@ -129,11 +135,11 @@ def document(
     usd_per_hour: float | None = None,
     price: str = "",
 ) -> CaseDocument:
-    """The document of one case. `price` says in plain text whose price `usd_per_hour` is."""
+    """The document of one case. `price` says in plain text whose price `usd_per_hour`, of one GPU, is."""
     info, own = case.bundle.info, regions(case, estimates)
     measured = info.grade in ("measured", "simulated")
     surroundings = _surroundings(case)
-    right = _right(case, quality, control)
+    right, beside = _right(case, quality, control), together(case)
     cells = _cells(case, estimates, points)
     variants = {}
     for v in case.study.variants:
@@ -143,11 +149,13 @@ def document(
             continue
         served = case.served(v.name)
         singles = {k: _plain(x) for k in SINGLES if served is not None and (x := getattr(served, k)) is not None}
-        fixed = {**surroundings, **_of_variant(case, v, row)}
+        hardware = {**surroundings.get("Hardware", {}), **_server(case, v.name, beside)}
+        fixed = {**surroundings, **_of_variant(case, v, row), "Hardware": hardware}
         counts = right.get(v.name, (None, None))
         variants[v.name] = VariantDocument(
-            _what(v, row), fixed, cells.get(v.name, {}), singles, sum(r.exit_state == "ok" for r in rows), *counts
-        )
+            _what(v, row), fixed, cells.get(v.name, {}), singles, sum(r.exit_state == "ok" for r in rows),
+            counts[0], counts[1], gpus_of(case, v.name),
+        )  # fmt: skip
     return CaseDocument(
         case=case.id, title=case.title, grade=info.grade, weights=info.weights, status=info.status, sound=case.sound,
         created=case.bundle.manifest.created, gpu=info.gpu, study=case.study.id, baseline=case.baseline,
@@ -240,6 +248,15 @@ def _what(v: Variant, row: VariantRow) -> dict[str, str]:
         "state": "" if row.exit_state == "ok" else f"did not serve: {row.exit_state}",
     }  # fmt: skip
     return {k: x for k, x in facts.items() if x}
+
+
+def _server(case: Case, variant: str, beside: Together) -> dict[str, str]:
+    """What of the hardware a variant has for itself: the GPUs of its server, and whether others ran beside it."""
+    mine = sorted({n for n, _, _ in beside.beside | beside.both})
+    found = {"GPUs of the server": str(gpus_of(case, variant))}
+    if beside.cells and not beside.allowed:
+        found["measured"] = "beside other servers" if variant in mine else "alone"
+    return found
 
 
 def _of_variant(case: Case, v: Variant, row: VariantRow) -> Facts:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from quantcase.analysis.co_location import together
 from quantcase.analysis.hierarchy import Estimate, ratio
 from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key, cell_estimates
+from quantcase.analysis.servers import gpu_counts, mixed, per_gpu
 from quantcase.catalog import Case
 
-__all__ = ["HIGHER_IS_BETTER", "ROPE", "Comparison", "Kind", "comparisons", "judge", "regions"]
+__all__ = ["HIGHER_IS_BETTER", "PER_GPU", "ROPE", "Comparison", "Kind", "comparisons", "judge", "of_cost", "regions"]
 
 Kind = Literal["faster", "slower", "equivalent", "negligible", "inconclusive"]
 
@@ -25,7 +27,8 @@ ROPE: dict[str, float] = {
     "e2e_ms_p95": 0.10,
     "e2e_ms_p99": 0.10,
 }
-HIGHER_IS_BETTER = {THROUGHPUT}
+PER_GPU = "throughput_tok_s_per_gpu"  # throughput of a server / its GPUs; judged by the region of throughput
+HIGHER_IS_BETTER = {THROUGHPUT, PER_GPU}
 _ALPHA = 0.05
 _MOST_REPEATS = 200  # beyond that "about N more" is no plan
 
@@ -48,6 +51,7 @@ class Comparison:
     adjusted_p: float = math.nan  # the same, for as many comparisons as are read at once (Holm)
     rope: float = 0.0  # the region that it was judged by
     more_repeats: int | None = None  # inconclusive: about so many more of each side would decide it
+    gpus: tuple[int, int] = (1, 1)  # of the variant's server, of the baseline's
 
 
 def judge(metric: str, ratio: float, low: float, high: float, rope: float | None = None) -> Kind:
@@ -88,15 +92,23 @@ def comparisons(case: Case, known: Mapping[Key, Mapping[str, Estimate]] | None =
 
     Percentiles with too few requests (LEAST) on either side are left out. Where several variants and load points are
     read at once, a few of many true ties would look different by chance: `faster` and `slower` also need a p below
-    0.05 after Holm's correction over all comparisons of the metric in the case.
+    0.05 after Holm's correction over all comparisons of the metric in the case. Where the variants differ in their
+    number of GPUs, throughput per GPU is compared besides (`PER_GPU`): it is like for like, a server's is not. Load
+    points that were measured beside other servers are compared with others alone only where `co_location` allows it.
     """
-    all_known = cell_estimates(case) if known is None else known
-    widths = regions(case, all_known)
+    all_known = dict(cell_estimates(case) if known is None else known)
+    widths, servers, beside = regions(case, all_known), gpu_counts(case), together(case)
+    if mixed(case):
+        widths[PER_GPU] = widths[THROUGHPUT]
+        speeds = {(w, load): arms for (w, load, metric), arms in all_known.items() if metric == THROUGHPUT}
+        all_known |= {(*at, PER_GPU): per_gpu(arms, servers) for at, arms in speeds.items()}
     found: list[Comparison] = []
     for variant in case.measured_variants():
         if variant == case.baseline:
             continue
         for workload, at in case.points_of_load():
+            if not beside.comparable((variant, workload.name, at.name), (case.baseline, workload.name, at.name)):
+                continue
             for metric, rope in widths.items():
                 arms = all_known.get((workload.name, at.name, metric), {})
                 if variant not in arms or case.baseline not in arms:
@@ -112,10 +124,17 @@ def comparisons(case: Case, known: Mapping[Key, Mapping[str, Estimate]] | None =
                 kind = judge(metric, value, low, high, rope)
                 found.append(
                     Comparison(
-                        variant, workload.name, at.name, at.amount, metric, value, low, high, runs, kind, p, p, rope
+                        variant, workload.name, at.name, at.amount, metric, value, low, high, runs, kind, p, p, rope,
+                        gpus=(servers[variant], servers[case.baseline]),
                     )
-                )
+                )  # fmt: skip
     return [_with_more(c) for c in _holm(found, case.study.control)]
+
+
+def of_cost(found: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of throughput that a cost follows: per GPU where servers differ in GPUs, for each is paid."""
+    each = [c for c in found if c.metric == PER_GPU]
+    return each or [c for c in found if c.metric == THROUGHPUT]
 
 
 def _holm(found: Sequence[Comparison], control: str) -> list[Comparison]:

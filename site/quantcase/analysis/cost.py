@@ -1,9 +1,9 @@
 """What tokens cost: the GPU's hour spread over what it put out.
 
-usd_per_1m_output_tokens = 1e6 * P / (3600 * X_out * u), with P in USD per hour, X_out in output tokens per second, u
-the share of the hour that the card is in use. u is 1 unless a reader says otherwise: at half the use a token costs
-twice. assets/costs.js holds the same formulas for the reader's own figures; tests/browser/test_play.py runs both over
-a grid.
+usd_per_1m_output_tokens = 1e6 * P * G / (3600 * X_out * u), with P in USD per hour of one GPU, G the GPUs of the server
+(callers pass P * G, the server's hour), X_out its output tokens per second, u the share of the hour that it is in use.
+u is 1 unless a reader says otherwise: at half the use a token costs twice. assets/costs.js holds the same formulas for
+the reader's own figures; tests/browser/test_play.py runs both over a grid.
 
 A **mix** is requests of several workloads, each with its share of all requests. Its cost is the sum of its parts', and
 so are the ends of its interval: exact where the parts err together (they share server starts and clocks), too wide
@@ -46,7 +46,9 @@ def usd_per_requests(usd_per_1m_tokens: float, tokens_per_request: float, reques
 
 
 def saving(throughput_ratio: Span) -> Span:
-    """(saving, low, high) as shares of the baseline's cost, from the throughput ratio, the price held fixed."""
+    """(saving, low, high) as shares of the baseline's cost, from the ratio of throughput per GPU, the price of a GPU
+    held fixed.
+    """
     ratio, low, high = throughput_ratio
     return 1 - 1 / ratio, 1 - 1 / low, 1 - 1 / high
 
@@ -90,5 +92,5 @@ def requests_per_day(parts: Sequence[Part], gpus: float, use: float = 1.0) -> Sp
 
 
 def bill_per_month(usd_per_hour: float, gpus: float) -> float:
-    """USD a month of 730 hours: an hour is paid whether the card is in use or not."""
+    """USD a month of 730 hours for so many GPUs: an hour is paid whether the card is in use or not."""
     return usd_per_hour * gpus * HOURS_A_MONTH

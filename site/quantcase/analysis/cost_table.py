@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from quantcase.analysis.compare import Comparison, judge, regions
+from quantcase.analysis.co_location import together
+from quantcase.analysis.compare import Comparison, judge, of_cost, regions
 from quantcase.analysis.cost import (
     Part,
     Span,
@@ -26,6 +27,7 @@ from quantcase.analysis.cost import (
 )
 from quantcase.analysis.hierarchy import Estimate, ratio
 from quantcase.analysis.points import THROUGHPUT, Key, Point, pick
+from quantcase.analysis.servers import gpus_of
 from quantcase.catalog import Case
 
 __all__ = [
@@ -84,7 +86,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class CostCase:
-    """What the costs page knows of a case. `price` is USD an hour, None where nobody gave one."""
+    """What the costs page knows of a case. `price` is USD an hour of one GPU, None where nobody gave one; `gpus` are
+    those of one server, by variant (1 where it is not in there).
+    """
 
     id: str
     grade: str
@@ -93,6 +97,7 @@ class CostCase:
     variants: list[str]
     region: float
     lanes: list[Lane]
+    gpus: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a reader may change. `prices`: case id -> USD an hour; `weights`: workload -> parts of all requests."""
+    """What a reader may change. `prices`: case id -> USD an hour of one GPU; `gpus`: servers, each with the GPUs that
+    it was measured with; `weights`: workload -> parts of all requests.
+    """
 
     prices: Mapping[str, float] = field(default_factory=dict)
     use: float = 1.0
@@ -161,7 +168,8 @@ def cost_case(
     variants = case.measured_variants()
     claim = case.sound and case.bundle.info.grade != "simulated"
     region = regions(case, known)[THROUGHPUT]
-    same = {(c.variant, c.workload, c.load): c for c in comparisons if c.metric == THROUGHPUT}
+    same = {(c.variant, c.workload, c.load): c for c in of_cost(comparisons)}
+    beside, counts = together(case), {v: gpus_of(case, v) for v in variants}
     lanes = []
     pairs = sum(len(case.loads(w.name)) ** 2 * max(1, len(variants) - 1) for w in case.study.workloads)
     for w in case.study.workloads:
@@ -178,7 +186,11 @@ def cost_case(
                 [
                     _pair(same.get((v, w.name, a.name)), words.get((v, w.name, a.name), ""), claim)
                     if a == b
-                    else _across(known, (w.name, a.name, v), (w.name, b.name, case.baseline), region, pairs, claim)
+                    else _across(
+                        known, (w.name, a.name, v), (w.name, b.name, case.baseline), region, pairs, claim, counts
+                    )
+                    if beside.comparable((v, w.name, a.name), (case.baseline, w.name, b.name))
+                    else None
                     for b in loads
                 ]
                 for a in loads
@@ -186,7 +198,7 @@ def cost_case(
         usual = carried[-1] if carried else len(loads) - 1
         lanes.append(Lane(w.name, w.output_tokens, [load.words for load in loads], usual, arms, table))
     rounded = None if price is None else _six(price)
-    return CostCase(case.id, case.bundle.info.grade, rounded, case.baseline, variants, _six(region), lanes)
+    return CostCase(case.id, case.bundle.info.grade, rounded, case.baseline, variants, _six(region), lanes, counts)
 
 
 def _arm(points: Sequence[Point], variant: str, workload: str, load: str) -> Arm | None:
@@ -219,13 +231,15 @@ def _pair(c: Comparison | None, words: str, claim: bool) -> Pair | None:
 
 
 def _across(
-    known: Mapping[Key, Mapping[str, Estimate]], ours: Key, theirs: Key, region: float, pairs: int, claim: bool
-) -> Pair | None:
-    """Variant and baseline at different load points; `ours` and `theirs` are workload, load, variant."""
+    known: Mapping[Key, Mapping[str, Estimate]], ours: Key, theirs: Key, region: float, pairs: int, claim: bool,
+    counts: Mapping[str, int],
+) -> Pair | None:  # fmt: skip
+    """Variant and baseline at different load points; `ours` and `theirs` are workload, load, variant. Per GPU."""
     a, b = (known.get((w, load, THROUGHPUT), {}).get(v) for w, load, v in (ours, theirs))
     if a is None or b is None:
         return None
-    value, low, high, p = ratio(a, b)
+    mine, base = (replace(e, value=e.value / counts[k[2]]) for e, k in ((a, ours), (b, theirs)))
+    value, low, high, p = ratio(mine, base)
     if math.isnan(low):
         return Pair(None, False, "one run: no interval")
     kind = judge(THROUGHPUT, value, low, high, region)
@@ -280,7 +294,8 @@ def rows(case: CostCase, inputs: Inputs) -> list[Row]:
                 if inputs.budget is not None:
                     found.append(Row(case.id, lane.name, variant, "", _UNMET))
                 continue
-            value, high, low = (usd_per_million(price, x, inputs.use) * inputs.rate for x in arm.speed)
+            hour = price * case.gpus.get(variant, 1)
+            value, high, low = (usd_per_million(hour, x, inputs.use) * inputs.rate for x in arm.speed)
             share, words = _saved(case, lane, variant, at, base)
             found.append(
                 Row(
@@ -321,14 +336,15 @@ def mix(case: CostCase, inputs: Inputs) -> list[MixRow]:
             missing = _UNMET if inputs.budget else "not measured on every workload of the mix"
             found.append(MixRow(case.id, variant, missing))
             continue
-        value, low, high = (x * inputs.rate for x in mix_cost(parts, price, inputs.use))
+        hour = price * case.gpus.get(variant, 1)
+        value, low, high = (x * inputs.rate for x in mix_cost(parts, hour, inputs.use))
         tokens = math.fsum(p.share * p.output_tokens for p in parts)
         share, words = _mix_saved(case, lanes, variant, base, inputs)
         found.append(
             MixRow(
                 case.id, variant, "", (value, low, high),
                 (value * tokens / 1000, low * tokens / 1000, high * tokens / 1000), share, words,
-                requests_per_day(parts, inputs.gpus, inputs.use), bill_per_month(price, inputs.gpus) * inputs.rate,
+                requests_per_day(parts, inputs.gpus, inputs.use), bill_per_month(hour, inputs.gpus) * inputs.rate,
             )
         )  # fmt: skip
     return _with_bars(found)

@@ -2,8 +2,8 @@
 
 A configuration is a variant at a load point. The rules, each within one workload:
 
-- latency: the lowest 95th percentile of E2E; throughput: the most output tokens/s; cost: the most requests/s, which is
-  the least USD a request at any price, since the card's hour costs the same for every variant;
+- latency: the lowest 95th percentile of E2E; throughput: the most output tokens/s; cost: the most requests/s and GPU of
+  the server, which is the least USD a request at any price, since the hour of a GPU costs the same for every variant;
 - balance: the Pareto front over throughput, p95 and the memory of the weights first, then of these the highest
   S = g prod r_k^w_k. r_k are ratios to one reference, the baseline at its highest load; the mean is geometric, so the
   order does not depend on which reference it is. Weights and quality factors g: `WEIGHTS` and `QUALITY`, nowhere else.
@@ -24,15 +24,16 @@ import pandas as pd
 
 from collector.bundle.read import Load, Workload
 from quantcase.analysis.hierarchy import Runs, estimates, span
+from quantcase.analysis.memory import stated
 from quantcase.analysis.points import THROUGHPUT, Point, pick
 from quantcase.analysis.quality_verdict import QualityVerdict
+from quantcase.analysis.servers import gpus_of
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
 __all__ = [
     "QUALITY", "SWING", "WEIGHTS", "Balance", "Choice", "Experiment", "Figure", "Kind", "Row", "Score", "Status",
-    "balance", "best", "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "saved_gib",
-    "usd_per_request",
+    "balance", "best", "eligible", "excluded", "experiment_rows", "kind_of", "matrix", "pareto", "usd_per_request",
 ]  # fmt: skip
 
 Status = Literal["pending", "in progress", "complete", "failed", "skipped"]
@@ -87,6 +88,7 @@ class Row:
     p95: Point | None
     p99: Point | None
     tpot: Point | None  # median
+    gpus: int = 1  # of the server
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,9 @@ def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
         loads = case.loads(workload.name)
         figures = {at.name: _figures(case, workload.name, at.name) for at in loads}
         for variant in case.measured_variants():
-            served = case.served(variant)
+            served = stated(case, variant)
             size = (served.weights_gib, served.kv_cache_tokens) if served else (None, None)
+            gpus = gpus_of(case, variant)
             for at in loads:
                 cells = _cells(case, variant, workload.name, at.name)
                 if cells.empty:
@@ -176,7 +179,7 @@ def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
                 latency, speed = (f.get(variant) for f in figures[at.name])
                 tok_s, p95, p99, tpot = (pick(points, variant, workload.name, at.name, m) for m in _POINTS)
                 found.append(
-                    Row(variant, workload.name, at, ok, asked - ok, latency, speed, *size, tok_s, p95, p99, tpot)
+                    Row(variant, workload.name, at, ok, asked - ok, latency, speed, *size, tok_s, p95, p99, tpot, gpus)
                 )
     return found
 
@@ -254,15 +257,23 @@ def _p95(row: Row) -> Point | None:
 
 
 def _ratio(row: Row) -> Figure | None:
-    """Output tokens/s for each ms of p95; its bounds are the worst and the best that both intervals allow."""
-    x, t = row.tok_s, _p95(row)
-    return Figure(x.value / t.value, x.low / t.high, x.high / t.low, x.runs) if x and t and t.low != 0 else None
+    """Output tokens/s and GPU for each ms of p95; its bounds are the worst and the best that both intervals allow."""
+    x, t, g = row.tok_s, _p95(row), row.gpus
+    if x is None or t is None or t.low == 0:
+        return None
+    return Figure(x.value / g / t.value, x.low / g / t.high, x.high / g / t.low, x.runs)
+
+
+def _cheap(row: Row) -> Figure | None:
+    """Requests/s for each GPU of the server: the reciprocal of what a request costs, but for the price."""
+    x, g = row.req_s, row.gpus
+    return Figure(x.value / g, x.low / g, x.high / g, x.runs) if x is not None else None
 
 
 _MEASURES: dict[str, tuple[Callable[[Row], Point | Figure | None], int]] = {
     "latency": (_p95, -1),
     "throughput": (lambda r: r.tok_s, 1),
-    "cost": (lambda r: r.req_s, 1),
+    "cost": (_cheap, 1),
     "ratio": (_ratio, 1),
 }
 
@@ -272,31 +283,27 @@ def _meet(a: Point | Figure | Score, b: Point | Figure | Score) -> bool:
     return not (a.high < b.low or b.high < a.low)
 
 
-def saved_gib(case: Case, variant: str) -> float | None:
-    """GiB by which the weights are smaller than the baseline's, by the engine's own word."""
-    base, mine = (row.weights_gib if (row := case.served(v)) else None for v in (case.baseline, variant))
-    return None if base is None or mine is None else base - mine
-
-
 def usd_per_request(usd_per_hour: float, requests_per_second: float, requests: int = 1) -> float:
-    """USD for so many requests: P / (3600 * X), the card being in use all the time."""
+    """USD for so many requests: P / (3600 * X), P of all GPUs of the server, which is in use all the time."""
     return usd_per_hour / (3600 * requests_per_second) * requests
 
 
 def pareto(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """(configurations that no other equals in everything and beats in something, the dimensions).
 
-    Only those with throughput and a p95 are compared; the weights' memory counts where all state it.
+    Only those with throughput and a p95 are compared. The weights' memory counts where all state it, and is that of one
+    GPU: where servers differ in GPUs their number counts instead, the fewer the better.
     """
     known = [(r, r.tok_s.value, -p95.value) for r in rows if r.tok_s is not None and (p95 := _p95(r)) is not None]
-    stated = all(r.weights_gib is not None for r, _, _ in known)
-    at = [(r, (x, y, -(r.weights_gib or 0.0) if stated else 0.0)) for r, x, y in known]
+    mixed = len({r.gpus for r, _, _ in known}) > 1
+    stated = not mixed and all(r.weights_gib is not None for r, _, _ in known)
+    at = [(r, (x, y, float(-r.gpus) if mixed else -(r.weights_gib or 0.0) if stated else 0.0)) for r, x, y in known]
     front = [
         r
         for r, mine in at
         if not any(other != mine and all(o >= m for o, m in zip(other, mine, strict=True)) for _, other in at)
     ]
-    return front, ["throughput", "E2E p95", "memory of the weights"][: 3 if stated else 2]
+    return front, ["throughput", "E2E p95", *(["GPUs"] if mixed else ["memory of the weights"] if stated else [])]
 
 
 def balance(rows: Sequence[Row], baseline: str, kind: Kind, grades: Mapping[str, str]) -> Balance | None:
@@ -334,7 +341,7 @@ def _normal(weights: Mapping[str, float]) -> dict[str, float]:
 def _parts(row: Row) -> dict[str, tuple[float, float]]:
     """Part -> (value, the better the higher; half its interval as a logarithm)."""
     found = {}
-    for name, measured, power in (("throughput", row.tok_s, 1), ("tpot", row.tpot, -1), ("cost", row.req_s, 1)):
+    for name, measured, power in (("throughput", row.tok_s, 1), ("tpot", row.tpot, -1), ("cost", _cheap(row), 1)):
         if measured is not None and measured.value > 0:
             known = measured.low > 0 and not math.isnan(measured.high)
             half = math.log(measured.high / measured.low) / 2 if known else math.nan

@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quantcase.analysis.memory import stated
 from quantcase.analysis.points import Point
 from quantcase.analysis.quality import Quality
 from quantcase.analysis.quality_verdict import QualityVerdict
+from quantcase.analysis.save_gpu import Against, Change
+from quantcase.analysis.servers import gpus_of, several
 from quantcase.catalog import Case
 
 __all__ = ["CELL_METRICS", "case_document", "figures"]
@@ -20,7 +23,9 @@ _VRAM = {
     "kv_tokens": ("kv_cache_tokens", "tokens"),
     "loaded_mib": ("vram_loaded_mib", "MiB"),
     "peak_mib": ("vram_peak_mib", "MiB"),
+    "peak_fullest_mib": ("vram_peak_fullest_mib", "MiB of one GPU"),
 }
+_OF_ONE = ("weights_gib", "kv_cache_gib")  # of a server over several GPUs the engine states these of one of them
 
 _FIDELITY = {
     "ppl_ratio": "ratio", "kld_topk_lower_bound": "nats/token", "top1_agreement": "share", "rms_delta_p": "share",
@@ -46,7 +51,7 @@ def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
 
     `n` counts runs for throughput and cost, requests for percentiles, server starts for memory and start-up.
     """
-    found = []
+    found, many = [], several(case)
     for p in points:
         key = _key(p)
         if p.metric == "usd_per_1m_output_tokens":
@@ -54,13 +59,21 @@ def figures(case: Case, points: Sequence[Point]) -> list[dict[str, Any]]:
         elif p.metric in CELL_METRICS:
             n = p.runs if p.metric == "throughput_tok_s" else p.n
             found.append(_figure(key, p.value, p.unit, p.low, p.high, n, p.source))
+            if p.metric == "throughput_tok_s" and many:
+                each = [x / gpus_of(case, p.variant) for x in (p.value, p.low, p.high)]
+                found.append(_figure(f"{key}_per_gpu", each[0], "tok/s for each GPU", each[1], each[2], n, p.source))
     nan = math.nan
     for variant in case.study.variants:
-        row = case.served(variant.name)
+        if started := case.starts(variant.name):
+            key, count = f"gpus.{variant.name}.count", gpus_of(case, variant.name)
+            found.append(_figure(key, count, "GPUs", nan, nan, len(started), "variants.csv"))
+        row = stated(case, variant.name)
         if row is None:
             continue
         starts = sum(v.exit_state == "ok" for v in case.starts(variant.name))
         for name, (column, unit) in _VRAM.items():
+            if column in _OF_ONE and gpus_of(case, variant.name) > 1:
+                unit = f"{unit} of one GPU"
             if (value := getattr(row, column)) is not None:
                 found.append(_figure(f"vram.{variant.name}.{name}", value, unit, nan, nan, starts, "variants.csv"))
         if row.healthy_s is not None:
@@ -107,8 +120,9 @@ def case_document(
     points: Sequence[Point],
     quality: Sequence[Quality] = (),
     verdicts: Mapping[str, QualityVerdict] | None = None,
+    saves: Sequence[Against] = (),
 ) -> dict[str, Any]:
-    """The whole of `case.json`."""
+    """The whole of `case.json`. `saves`: what `save_gpu` found; empty where all servers have as many GPUs."""
     info = case.bundle.info
     return {
         "case": case.id,
@@ -132,5 +146,28 @@ def case_document(
             }
             for name, v in (verdicts or {}).items()
         },
+        "save_gpu": [
+            {
+                "variant": a.quantized.variant,
+                "gpus": a.quantized.gpus,
+                "against": a.plain.variant,
+                "against_gpus": a.plain.gpus,
+                "workload": s.workload,
+                "load": s.top.load,
+                "answer": s.kind,
+                "throughput": _ratio(s.top.server),
+                "throughput_per_gpu": _ratio(s.top.each),
+                "latency": [
+                    {"load": at.load, **_ratio(c)} for at in a.points if at.workload == s.workload for c in at.latency
+                ],
+            }
+            for a in saves
+            for s in a.answers
+        ],
         "hidden": [_key(p) for p in points if not p.shown and p.metric in CELL_METRICS],  # too few requests to be shown
     }
+
+
+def _ratio(c: Change) -> dict[str, Any]:
+    bounds = {end: None if math.isnan(x) else x for end, x in (("ratio", c.ratio), ("low", c.low), ("high", c.high))}
+    return {"metric": c.metric, **bounds, "class": c.kind}

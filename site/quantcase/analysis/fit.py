@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from collector.bundle.schema import VariantRow
+from quantcase.analysis.servers import gpus_of
 from quantcase.catalog import Case
 
 __all__ = [
@@ -221,7 +222,7 @@ def fit(shape: Shape, stored: Format, ask: Ask, memory_gib: float, rest: Overhea
 
 
 def starts(cases: Sequence[Case], shapes: Mapping[str, Shape], formats: Mapping[str, Format]) -> list[Start]:
-    """Every server start of vLLM on a GPU whose model has a known shape, and whose memory engine and driver state.
+    """Every server start of vLLM on one GPU whose model has a known shape, and whose memory engine and driver state.
 
     llama.cpp pools no memory and a CPU has none of its own, so such bundles carry no row here.
     """
@@ -232,7 +233,8 @@ def starts(cases: Sequence[Case], shapes: Mapping[str, Shape], formats: Mapping[
         for row in case.variants:
             key = _shape_of(case, row.model, shapes)
             stored = next((f for f in formats.values() if row.method in f.methods), None)
-            if row.exit_state == "ok" and row.engine == "vllm" and key is not None and stored is not None:
+            one = gpus_of(case, row.variant) == 1  # the engine's figures of several are of one of them
+            if one and row.exit_state == "ok" and row.engine == "vllm" and key is not None and stored is not None:
                 start = _start(case.id, row, key, shapes[key], stored)
                 if start is not None:
                     found.append(start)

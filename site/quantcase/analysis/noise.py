@@ -52,9 +52,8 @@ def _spread(case: Case) -> Iterator[Flag]:
         if len(values) >= 3 and values.mean() > 0:
             cv = float(np.std(values, ddof=1) / values.mean())
             if cv > CV:
-                yield Flag(
-                    "spread", f"{variant} {workload} {load}", f"throughput of its repeats varies by {cv:.0%} (CV)"
-                )
+                words = f"throughput of its repeats varies by {100 * cv:.0f} % (CV)"
+                yield Flag("spread", f"{variant} {workload} {load}", words)
 
 
 def _drift(case: Case) -> Iterator[Flag]:
@@ -80,9 +79,8 @@ def _throttled(case: Case) -> Iterator[Flag]:
     for reason in _SLOWING:
         share = sum(n for names, n in counts.items() if reason in names.split("|")) / len(busy)
         if share > 0:
-            yield Flag(
-                "throttled", "GPU", f"the card slowed itself down ({reason}) in {share:.1%} of the samples under load"
-            )
+            words = f"the card slowed itself down ({reason}) in {100 * share:.1f} % of the samples under load"
+            yield Flag("throttled", "GPU", words)
 
 
 def _clocks(case: Case) -> Iterator[Flag]:
@@ -105,20 +103,20 @@ def _power(case: Case) -> Iterator[Flag]:
     shares = capped.groupby("variant")["capped"].mean()
     if len(shares) >= 2 and shares.max() - shares.min() > POWER_SHARE:
         low, high = shares.idxmin(), shares.idxmax()
-        words = f"the power limit held clocks back in {shares.max():.0%} of the samples under load with {high}"
-        yield Flag("clocks", "GPU", f"{words}, in {shares.min():.0%} with {low}")
+        words = f"the power limit held clocks back in {100 * shares.max():.0f} % of the samples under load with {high}"
+        yield Flag("clocks", "GPU", f"{words}, in {100 * shares.min():.0f} % with {low}")
 
 
 def _foreign(case: Case) -> Iterator[Flag]:
     for row in case.variants:
-        if row.vram_idle_mib is not None and row.vram_idle_mib > FOREIGN_MIB:
+        if row.vram_idle_mib is not None and row.vram_idle_mib > FOREIGN_MIB * (row.gpus or 1):
             words = f"{row.vram_idle_mib:,.0f} MiB were in use before the engine started"
             yield Flag("foreign", f"{row.variant} start {row.start}", words)
     for cell in case.bundle.client().cells:
         if cell.engine_tokens is not None and cell.usage_tokens and cell.engine_tokens > 1.01 * cell.usage_tokens:
             share = cell.engine_tokens / cell.usage_tokens - 1
             place = f"{cell.variant} {cell.workload} {cell.load} repeat {cell.repeat}"
-            yield Flag("foreign", place, f"the engine made {share:.0%} more tokens than were sent to us")
+            yield Flag("foreign", place, f"the engine made {100 * share:.0f} % more tokens than were sent to us")
 
 
 def _machines(case: Case) -> Iterator[Flag]:

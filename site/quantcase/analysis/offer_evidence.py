@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from quantcase.analysis.compare import Comparison
 from quantcase.analysis.cost import Span, saving
-from quantcase.analysis.memory import Memory
+from quantcase.analysis.experiments import excluded
+from quantcase.analysis.memory import Leader, Memory
+from quantcase.analysis.memory import lightest as lightest_of
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.verdict import Verdict
 from quantcase.catalog import Case
@@ -108,16 +110,12 @@ def saving_of(best: Best) -> Span:
     return saving((c.ratio, c.low, c.high))
 
 
-def lightest(seen: Sequence[Seen]) -> tuple[Case, Memory] | None:
-    """The variant on a GPU whose weights take the smallest share of its baseline's, as the engine states both."""
-    found = [
-        (s.case, m)
-        for s in seen
-        if s.on_gpu
-        for m in s.memory
-        if m.weights_ratio < 1 and getattr(s.quality.get(m.row.variant), "grade", "") != "fail"
-    ]
-    return min(found, key=lambda pair: pair[1].weights_ratio, default=None)
+def lightest(seen: Sequence[Seen]) -> tuple[Case, Leader] | None:
+    """The variant on a GPU whose weights take the smallest share of its baseline's: of each case the one that its own
+    page names, see `memory.lightest`."""
+    leaders = ((s.case, lightest_of(s.memory, excluded(s.case, s.quality))) for s in seen if s.on_gpu)
+    found = [(case, leader) for case, leader in leaders if leader is not None]
+    return min(found, key=lambda pair: pair[1].ratio, default=None)
 
 
 def judged(seen: Sequence[Seen]) -> list[Judged]:

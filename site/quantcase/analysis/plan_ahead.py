@@ -37,7 +37,7 @@ def fixed_as_planned(study: Study, profile: GpuProfile) -> list[Fixed]:
         "Output length distribution": _answers(study),
         "Sampling parameters": _sampling(study),
         "Engine": _engine(study),
-        "Hardware": _hardware(profile),
+        "Hardware": _hardware(study, profile),
     }
     return [Fixed(name, *seen) for name, seen in checks.items()]
 
@@ -121,7 +121,12 @@ def _engine(study: Study) -> Seen:
     return "ok", words
 
 
-def _hardware(profile: GpuProfile) -> Seen:
+def _hardware(study: Study, profile: GpuProfile) -> Seen:
+    counts = sorted({v.gpus for v in study.variants})
+    if profile.kind == "gpu" and counts != [1]:
+        told = "; ".join(f"{n} for {name_list(v.name for v in study.variants if v.gpus == n)}" for n in counts)
+        state: State = "ok" if len(counts) == 1 else "look"
+        return state, f"{profile.title}, GPUs of a server: {told}; the run refuses another card, and records clocks"
     if profile.kind == "gpu":
         return "ok", f"{profile.title}, one card for all; the run refuses another, and records driver and clocks"
     return "ok", f"{profile.title}; the run records the machine"

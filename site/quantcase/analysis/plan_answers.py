@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantcase.analysis.compare import Comparison
-from quantcase.analysis.plan_checks import command_of, formats
+from quantcase.analysis.plan_checks import formats
 from quantcase.analysis.plan_common import name_list
 from quantcase.analysis.points import Point, pick
+from quantcase.analysis.servers import gpu_counts
 from quantcase.analysis.verdict import Verdict
 from quantcase.catalog import Case
 
@@ -94,8 +95,9 @@ def roofs(case: Case, found: Sequence[Point]) -> tuple[list[Roof], str]:
         return [], f"no estimate: the timings are {case.bundle.info.grade}, not measured on this card"
     if profile is None or profile.kind != "gpu" or profile.bandwidth_gb_s is None:
         return [], "no estimate: the profile of this machine states no memory bandwidth"
-    if any(set(command_of(r)) & {"--tensor-parallel-size", "-tp", "--pipeline-parallel-size"} for r in case.variants):
-        return [], "no estimate: the model is spread over several cards, and the profile is that of one"
+    counts = gpu_counts(case)
+    if counts[case.baseline] > 1:
+        return [], "no estimate: the baseline is spread over several cards, and the profile is that of one"
     closed = sorted((load.concurrency, w.name, load.name) for w, load in case.points_of_load() if load.concurrency)
     if not closed:
         return [], "no estimate: no closed load was measured, so the number of running requests is not known"
@@ -106,9 +108,12 @@ def roofs(case: Case, found: Sequence[Point]) -> tuple[list[Roof], str]:
     rates = {
         "BF16": profile.bf16_tflops, "FP16": profile.fp16_tflops, "FP8": profile.fp8_tflops, "INT8": profile.int8_tops,
     }  # fmt: skip
-    made, without = [], []
+    made, without, spread = [], [], list[str]()
     for variant in case.measured_variants():
         row, form = case.served(variant), kinds[variant]
+        if counts[variant] > 1:
+            spread.append(variant)
+            continue
         if row is None or row.weights_gib is None or not row.kv_cache_gib or not row.kv_cache_tokens:
             without.append(variant)
             continue
@@ -132,8 +137,10 @@ def roofs(case: Case, found: Sequence[Point]) -> tuple[list[Roof], str]:
             compute = 2 * weights * requests / step_s / (rate.value * 1e12) if weights and rate else None
             share = moved / step_s / (profile.bandwidth_gb_s.value * 1e9)
             made.append(Roof(variant, workload, load, tpot, moved / 1e9, share, compute, computes))
-    why = f"weights, KV cache or decode speed were not recorded: {name_list(without)}" if without else ""
-    return made, why
+    why = [f"weights, KV cache or decode speed were not recorded: {name_list(without)}"] if without else []
+    if spread:
+        why.append(f"spread over several cards, and the profile is that of one: {name_list(spread)}")
+    return made, "; ".join(why)
 
 
 @dataclass(frozen=True)

@@ -185,17 +185,18 @@ def _lengths(case: Case, asked: pd.DataFrame, column: str, natural: set[str]) ->
             if a != b:  # the earth mover's distance: how many tokens a request must be moved by, on average
                 distance = float(stats.wasserstein_distance(a, b))
                 share = distance / (math.fsum(a) / len(a))
-                far.append(
-                    (share, f"{name} {workload.name} {load.name}, {distance:.2g} tokens on average ({share:.2%})")
-                )
+                words = f"{distance:.2g} tokens on average ({100 * share:.2f} %)"
+                far.append((share, f"{name} {workload.name} {load.name}, {words}"))
                 bad |= share > _NEAR and workload.name not in natural
     if not compared:
         return "none", "no cell was measured with two variants"
     if not far:
         span = f"{min(shown):,.0f} to {max(shown):,.0f} tokens"
-        return "ok", f"{compared} cells held against {reference}'s: the same lengths, each as often ({span})"
+        held = "1 cell" if compared == 1 else f"{compared} cells"
+        return "ok", f"{held} held against {reference}'s: the same lengths, each as often ({span})"
     free = f"; lengths are the model's own in {name_list(natural)}" if natural else ""
-    seen = f"{len(far)} of {compared} cells have other lengths than {reference}'s; farthest: {max(far)[1]}{free}"
+    have = "cell has" if compared == 1 else "cells have"
+    seen = f"{len(far)} of {compared} {have} other lengths than {reference}'s; farthest: {max(far)[1]}{free}"
     return ("bad" if bad else "look"), seen
 
 
@@ -232,7 +233,8 @@ def _engine(case: Case) -> Seen:
     software = [s.software for s in case.bundle.environment().sessions]
     moved = {k for s in software for k in s if k in software[0] and s[k] != software[0][k]}
     packages = [f"{k} {software[0][k]}" for k in _PACKAGES if software and k in software[0]]
-    parts = [f"{name_list(sorted(stated)) or 'no engine stated its version'} in {len(rows)} server starts"]
+    starts = f"{len(rows)} server start{'' if len(rows) == 1 else 's'}"
+    parts = [f"{name_list(sorted(stated)) or 'no engine stated its version'} in {starts}"]
     parts += [f"installed: {name_list(packages)}"] if packages else []
     base = next((r for r in rows if r.variant == case.baseline and r.exit_state == "ok"), None)
     reference = command_of(base) if base else {}

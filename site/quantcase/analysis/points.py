@@ -16,6 +16,7 @@ from collector.bundle.read import Load
 from quantcase.analysis.cost import usd_per_million
 from quantcase.analysis.hierarchy import Estimate, Runs, bootstrap_variance, estimates, span
 from quantcase.analysis.intervals import percentile_interval
+from quantcase.analysis.servers import gpus_of
 from quantcase.catalog import Case
 
 __all__ = ["LEAST", "METRICS", "THROUGHPUT", "Key", "Point", "cell_estimates", "frame", "pick", "points"]
@@ -139,13 +140,14 @@ def points(
     """All load points of a case, the baseline first.
 
     Throughput is the mean over repeats of the steady-window figure; percentiles pool the ok requests of all repeats;
-    intervals: `hierarchy`. Cost follows from throughput and `usd_per_hour`, and has no points without a price. `known`
-    are the case's estimates, when they have been worked out already.
+    intervals: `hierarchy`. Cost follows from throughput and `usd_per_hour`, the price of one GPU, times the GPUs of the
+    server; it has no points without a price. `known` are the case's estimates, when they have been worked out already.
     """
     found: list[Point] = []
     all_estimates = cell_estimates(case) if known is None else known
     behind_cells = _behind(case)
     for variant in case.measured_variants():
+        hour = usd_per_hour * gpus_of(case, variant) if usd_per_hour is not None else None
         for workload, at in case.points_of_load():
             of = (variant, workload.name, at.name)
             cells, spoken, starts = behind_cells.get(of, (0, 0, 0))
@@ -162,8 +164,8 @@ def points(
             if speed is not None:
                 low, high = span(speed)
                 found.append(point(THROUGHPUT, (speed.value, low, high), spoken, "tok/s", "cells.csv"))
-                if usd_per_hour is not None:
-                    usd = [usd_per_million(usd_per_hour, v) if v > 0 else math.nan for v in (speed.value, high, low)]
+                if hour is not None:
+                    usd = [usd_per_million(hour, v) if v > 0 else math.nan for v in (speed.value, high, low)]
                     unit, cost = "USD/1M output tokens", (usd[0], usd[1], usd[2])
                     found.append(point("usd_per_1m_output_tokens", cost, spoken, unit, "cells.csv"))
             for metric, (_, p) in {**METRICS, **_DUE}.items():

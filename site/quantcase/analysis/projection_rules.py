@@ -20,6 +20,7 @@ from collector.bundle.read import Load, Variant, Workload
 from collector.bundle.schema import VariantRow
 from collector.gpus import GpuProfile
 from quantcase.analysis.points import Point
+from quantcase.analysis.servers import gpus_of
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
@@ -29,7 +30,6 @@ _FP8 = ("fp8", "w8a8-fp8")
 _FOUR_BIT = ("awq", "gptq", "w4a16")
 _MIXTURE = re.compile(r"moe|mixtral|expert|gpt-oss|deepseek-v[23]|-a\d+b", re.I)
 _PREEMPTED = "requests were preempted here: a full KV cache is a regime of its own"
-_GPUS = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def variant_reason(case: Case, variant: Variant) -> str:
     argv = arguments(row)
     if argv is None:
         return "its command line cannot be read"
-    if any((option(argv, name) or "1") != "1" for name in _GPUS):
+    if gpus_of(case, variant.name) > 1:
         return "it ran on several GPUs: their link is part of the time"
     if any(a.startswith(("--speculative", "--cpu-offload", "--kv-transfer", "--kv-offload")) for a in argv):
         return "speculative decoding or offload: its step is not one read of the weights from the card's memory"

@@ -98,14 +98,14 @@ def _checks(case: Case, found: Quality, control: Quality | None, margin: float) 
     if found.fidelity:
         f = found.fidelity
         checks += [
-            _likeness("perplexity", abs(f.ppl_ratio - 1), _PERPLEXITY, f"perplexity x {f.ppl_ratio:.4f}"),
+            _likeness("perplexity", abs(f.ppl_ratio - 1), _PERPLEXITY, f"perplexity × {f.ppl_ratio:.4f}"),
             _likeness(
                 "divergence", f.kld_topk_lower_bound, _DIVERGENCE,
                 f"top-20 KL lower bound {f.kld_topk_lower_bound:.4f} nats",
             ),
             _likeness(
                 "top-1 agreement", 1 - f.top1_agreement, (1 - _AGREEMENT[0], 1 - _AGREEMENT[1]),
-                f"{f.top1_agreement:.1%} of tokens alike",
+                f"{100 * f.top1_agreement:.1f} % of tokens alike",
             ),
         ]  # fmt: skip
     return checks
@@ -114,7 +114,7 @@ def _checks(case: Case, found: Quality, control: Quality | None, margin: float) 
 def _accuracy(p: Paired, margin: float) -> Check:
     """Pass needs the whole interval above the margin and 99 % recovery; fail a loss that is surely beyond it."""
     recovery = p.recovery if p.recovery is not None else math.nan
-    seen = f"{p.difference_pp:+.1f} points ({p.low_pp:+.1f} to {p.high_pp:+.1f}), recovery {recovery:.1%}"
+    seen = f"{_points(p)}, recovery {100 * recovery:.1f} %"
     if p.baseline_right == 0:
         return Check("accuracy", "unknown", seen, "the baseline answered nothing right: nothing can be lost")
     if p.high_pp < -margin:
@@ -128,6 +128,13 @@ def _accuracy(p: Paired, margin: float) -> Check:
     if p.p_value < _ALPHA:
         return Check("accuracy", "caution", seen, f"a loss is seen, and may exceed {margin:g} points: {seen}")
     return Check("accuracy", "caution", seen, f"inconclusive: the interval reaches beyond {margin:g} points: {seen}")
+
+
+def _points(p: Paired) -> str:
+    """A difference of accuracy with its interval, `−4.2 points (−5.4 to −3.0)`, as the pages write it."""
+    shown, low, high = (f"{x:+.1f}" for x in (p.difference_pp, p.low_pp, p.high_pp))
+    bare = [x[1:] if x[1:] == "0.0" else x.replace("-", "−") for x in (shown, low, high)]  # nothing is +0.0
+    return f"{bare[0]} points ({bare[1]} to {bare[2]})"
 
 
 def _form(found: Quality, control: Quality | None) -> list[Check]:
@@ -165,7 +172,7 @@ def _length(ratio: float, low: float, high: float) -> Check:
 
 def _long(p: Paired, needed: bool) -> Check:
     """Few prompts are a doubt only where the suite is needed: of other variants it is asked for good measure."""
-    seen = f"{p.difference_pp:+.1f} points ({p.low_pp:+.1f} to {p.high_pp:+.1f}) of {p.n}"
+    seen = f"{_points(p)} of {p.n:,} prompts"
     if p.difference_pp < -_LONG_FAIL_PP and p.p_value < _ALPHA:
         return Check("long context", "fail", seen, f"facts in long prompts are lost: {seen}")
     if needed and p.low_pp < -_LONG_FAIL_PP and p.lost == 0:
@@ -218,7 +225,7 @@ def _change(found: Quality, margin: float, grade: Grade, cause: Check) -> str:
             return (
                 f"about {needed:,} items instead of {p.n:,} would tell whether the loss stays under {margin:g} points"
             )
-        return f"a margin above {-p.low_pp:.1f} points, if you can accept it"
+        return f"a margin above {max(0.0, -p.low_pp):.1f} points, if you can accept it"
     if cause.rule == "long context" and cause.seen == "not asked":
         return 'the suite `kind = "long-context"`'
     if grade == "fail":

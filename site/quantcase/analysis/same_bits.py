@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from collector.bundle.schema import VariantRow
 from quantcase.analysis.compare import Comparison, judge, regions
 from quantcase.analysis.hierarchy import Estimate, ratio
+from quantcase.analysis.memory import stated
 from quantcase.analysis.paired import Paired, holm, paired
 from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key
 from quantcase.analysis.trust import limited_loads
@@ -78,7 +79,7 @@ def pairs(case: Case, known: Mapping[Key, Mapping[str, Estimate]], out: Collecti
     """Every pair of the same bits, most bits last, in the study's order. `out`: variants that take no part."""
     measured = set(case.measured_variants())
     names = [v.name for v in case.study.variants if v.method != "none" and v.name in measured and v.name not in out]
-    rows = [row for name in names if (row := case.served(name)) is not None]
+    rows = [row for name in names if (row := stated(case, name)) is not None]
     found = [
         _pair(case, known, a, b, bits)
         for a, b in itertools.combinations(rows, 2)

@@ -21,6 +21,7 @@ from typing import Literal
 from collector.bundle.read import Load
 from collector.bundle.schema import VariantRow
 from quantcase.analysis.hierarchy import Runs, estimates, span
+from quantcase.analysis.servers import gpus_of
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
@@ -48,11 +49,12 @@ class Capacity:
     high: float
     runs: int
     basis: Literal["goodput", "whole run"]
+    gpus: int = 1  # of one worker
 
 
 @dataclass(frozen=True)
 class Need:
-    """The workers for one traffic."""
+    """The workers for one traffic; USD an hour for every GPU of them."""
 
     per_minute: int
     busy: int  # without the spare
@@ -79,7 +81,7 @@ def capacity(case: Case, variant: str, workload: str) -> Capacity | None:
         if rate > 0 and (found is None or rate > found.req_s):
             low, high = _interval(case, workload, at.name, variant)
             basis: Literal["goodput", "whole run"] = "goodput" if limited else "whole run"
-            found = Capacity(variant, workload, at, rate, low, high, len(cells), basis)
+            found = Capacity(variant, workload, at, rate, low, high, len(cells), basis, gpus_of(case, variant))
     return found
 
 
@@ -101,12 +103,13 @@ def workers(per_minute: float, req_s: float, *, rho: float = RHO, spare: int = S
 
 
 def need(of: Capacity, per_minute: int, usd_per_hour: float | None) -> Need:
-    """The workers for a traffic, how busy they are, and what they cost together in USD per hour."""
+    """The workers for a traffic, how busy they are, and what they cost together. `usd_per_hour` is of one GPU."""
     busy = workers(per_minute, of.req_s, spare=0)
     total = busy + SPARE
     low = workers(per_minute, of.low) if of.low > 0 else None
     use = per_minute / (60 * of.req_s * busy)
-    return Need(per_minute, busy, total, low, use, None if usd_per_hour is None else usd_per_hour * total)
+    cost = None if usd_per_hour is None else usd_per_hour * of.gpus * total
+    return Need(per_minute, busy, total, low, use, cost)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from collector.bundle.metrics import client_limit
 from collector.bundle.schema import ClientCell
+from quantcase.analysis.co_location import Together, together
 from quantcase.analysis.compare import Comparison
 from quantcase.analysis.little import Agreement, agreement
 from quantcase.analysis.noise import Flag, busy_telemetry, flags
@@ -50,6 +51,7 @@ class Trust:
     sm_clock_mhz: tuple[float, float] | None  # 5th and 95th percentile under load
     control: Comparison | None  # the A/A comparison of throughput that differs most
     little: Agreement
+    together: Together
     flags: list[Flag] = field(default_factory=list)
 
 
@@ -83,6 +85,7 @@ def trust(case: Case, comparisons: list[Comparison]) -> Trust:
         sm_clock_mhz=(float(busy.quantile(0.05)), float(busy.quantile(0.95))) if len(busy) else None,
         control=max(control, key=lambda c: abs(math.log(c.ratio)), default=None),
         little=agreement(case),
+        together=together(case),
         flags=flags(case),
     )
 

@@ -4,15 +4,19 @@ Gates, the first that fails wins: the bundle is sound, it was measured, the vari
 applied by a known kernel that is not a fallback, the difference is beyond the region of equivalence. Quality is a gate
 too: a variant that fails it is to be avoided however fast it is, one that passes is recommended where it is faster, and
 until it is measured the most that can be said is `caution`; with dummy weights nothing is said about shipping.
+
+A variant on another number of GPUs than the baseline is judged by its throughput per GPU, which is like for like, and
+the words say so. One that holds the server's throughput on fewer GPUs is a reason to quantize (`fewer-gpus`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from quantcase.analysis.compare import Comparison
+from quantcase.analysis.co_location import together
+from quantcase.analysis.compare import PER_GPU, Comparison
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
@@ -42,6 +46,11 @@ class Answer:
     rule: str
     best: dict[str, Comparison]  # per workload, the variant that gains most throughput at the highest load, if any does
     tied: dict[str, list[str]]  # per workload, variants whose interval overlaps the best one's: no winner among these
+
+    @property
+    def withheld(self) -> bool:
+        """Whether no verdict is given on any variant of the case, whatever the figures are."""
+        return self.rule in ("unsound", "simulated", "published", "no-baseline")
 
 
 def _withheld(case: Case) -> tuple[str, str] | None:
@@ -82,6 +91,9 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison], judge
         return Verdict(variant, workload, "avoid", "quality-fail", judged.because)
     mine = [c for c in found if (c.variant, c.workload, c.metric) == (variant, workload, "throughput_tok_s")]
     if not mine:
+        beside = together(case)
+        if beside.cells and not beside.allowed and variant in case.measured_variants():
+            return Verdict(variant, workload, "none", "co-located", _BESIDE)
         return Verdict(variant, workload, "none", "not-measured", "not measured yet")
     top = max(mine, key=lambda c: c.amount)
     limited = limited_loads(case)
@@ -89,30 +101,73 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison], judge
         return Verdict(variant, workload, "none", "client-limited", "the client was the limit at the highest load", top)
     if row.method != "none" and row.kernel_class in ("fallback", "unknown"):
         return Verdict(variant, workload, "caution", "kernel", f"its kernel path is {row.kernel_class}", top)
+    server, top = top, _like_for_like(found, top)
+    if server is not top and not _quantized(case, variant):
+        return Verdict(variant, workload, "none", "unquantized", f"not quantized: the same on {_gpus(server)}")
+    of = "" if server is top else f" per GPU ({_against(top)})"
     if top.kind == "slower":
-        return Verdict(variant, workload, "avoid", "slower", "slower than the baseline at the highest load", top)
+        if server.gpus[0] > server.gpus[1]:
+            words = f"less throughput{of}: what the further GPUs buy is latency, if anything"
+            return Verdict(variant, workload, "caution", "more-gpus", words, top)
+        return Verdict(variant, workload, "avoid", "slower", f"slower than the baseline at the highest load{of}", top)
     if top.kind != "faster":
         reason = {
             "equivalent": "as fast as the baseline",
             "negligible": "a difference too small to act on",
             "inconclusive": f"the difference is inside the noise{_more(top)}",
         }[top.kind]
-        return Verdict(variant, workload, "none", "no-gain", reason, top)
+        return Verdict(variant, workload, "none", "no-gain", reason + of, top)
+    gain, passed = f"faster{of}", "faster-quality-pass"
+    if server.gpus[0] < server.gpus[1]:
+        gain = f"more throughput{of}, {_SERVER[server.kind]}"
+        passed = passed if server.kind in ("slower", "inconclusive") else "fewer-gpus-quality-pass"
     if case.bundle.info.weights == "dummy":
         return Verdict(
-            variant, workload, "none", "quality-unknown", "faster, but dummy weights say nothing of quality", top
+            variant, workload, "none", "quality-unknown", f"{gain}, but dummy weights say nothing of quality", top
         )
     if judged is None:
         return Verdict(
-            variant, workload, "caution", "quality-not-measured", "faster; measure its quality before it ships", top
+            variant, workload, "caution", "quality-not-measured", f"{gain}; measure its quality before it ships", top
         )
     if judged.grade == "pass":
-        return Verdict(variant, workload, "recommend", "faster-quality-pass", f"faster, and {judged.because}", top)
+        return Verdict(variant, workload, "recommend", passed, f"{gain}, and {judged.because}", top)
     rule = "quality-caution" if judged.grade == "caution" else "quality-not-measurable"
-    return Verdict(variant, workload, "caution", rule, f"faster, but {judged.because}", top)
+    return Verdict(variant, workload, "caution", rule, f"{gain}, but {judged.because}", top)
 
 
-def _at_highest_load(found: list[Comparison]) -> list[Comparison]:
+_BESIDE = "measured beside other servers where the baseline was not, or the other way round, which may not count here"
+_SERVER = {
+    "faster": "and more in all",
+    "equivalent": "and as much in all",
+    "negligible": "and as much in all but for a difference too small to act on",
+    "slower": "and less in all",
+    "inconclusive": "and in all a difference inside the noise",
+}
+
+
+def _quantized(case: Case, variant: str) -> bool:
+    """Whether a variant differs from the baseline in its weights or in its KV cache."""
+    mine, base = case.study.variant(variant), case.study.variant(case.baseline)
+    return mine.method != "none" or mine.kv_dtype != base.kv_dtype
+
+
+def _gpus(c: Comparison) -> str:
+    return f"{c.gpus[0]} GPU{'s' if c.gpus[0] > 1 else ''} instead of {c.gpus[1]}"
+
+
+def _like_for_like(found: Iterable[Comparison], top: Comparison) -> Comparison:
+    """The comparison itself, or per GPU where the two servers differ in GPUs."""
+    if top.gpus[0] == top.gpus[1]:
+        return top
+    key = (top.variant, top.workload, top.load, PER_GPU)
+    return next(c for c in found if (c.variant, c.workload, c.load, c.metric) == key)
+
+
+def _against(c: Comparison) -> str:
+    return f"{c.gpus[0]} GPU{'s' if c.gpus[0] > 1 else ''} against {c.gpus[1]}"
+
+
+def _at_highest_load(found: Iterable[Comparison]) -> list[Comparison]:
     """Throughput of each variant and workload at the highest load that was measured."""
     top: dict[tuple[str, str], Comparison] = {}
     for c in found:
@@ -125,7 +180,7 @@ def _at_highest_load(found: list[Comparison]) -> list[Comparison]:
 def _more(c: Comparison) -> str:
     if c.more_repeats is None:
         return ": more repeats are needed"
-    return f": about {c.more_repeats} more repeats would decide it"
+    return f": about {c.more_repeats} more repeat{'s' if c.more_repeats != 1 else ''} would decide it"
 
 
 def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerdict]) -> Answer:
@@ -145,6 +200,8 @@ def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerd
         for workload, top in best.items()
     }
     if not best:
+        if not _at_highest_load(c for c in found if c.variant != case.study.control):  # silence is not "no gain"
+            return Answer("none", "not-compared", {}, {})
         failed = {v.variant for v in every if v.rule == "quality-fail"}
         if any(c.variant in failed and c.kind == "faster" for c in _at_highest_load(found)):
             return Answer("avoid", "quality-fail", {}, {})
@@ -154,9 +211,9 @@ def answer(case: Case, found: list[Comparison], judged: Mapping[str, QualityVerd
         return Answer("none", "no-gain", {}, {})
     if case.bundle.info.weights == "dummy":
         return Answer("none", "quality-unknown", best, tied)
-    grades = {v.variant: v.rule for v in every if v.evidence is not None}
-    rules = {grades[c.variant] for c in best.values()}
-    if rules == {"faster-quality-pass"}:
+    grades = {(v.variant, v.workload): v.rule for v in every if v.evidence is not None}
+    rules = {grades[c.variant, workload] for workload, c in best.items()}
+    if rules <= {"faster-quality-pass", "fewer-gpus-quality-pass"}:
         return Answer("recommend", "faster-quality-pass", best, tied)
     if "quality-not-measured" in rules:
         return Answer("caution", "quality-not-measured", best, tied)

@@ -5,7 +5,7 @@
 /** @typedef {{value: number, variance?: number, freedom?: number, level?: string, low?: number, high?: number}} Figure */
 /** @typedef {{mean: number, low: number, high: number, sha: string}} Lengths */
 /** @typedef {{n: number, runs: number, figures: Record<string, Figure>, input?: Lengths, output?: Lengths, limited?: boolean}} Cell */
-/** @typedef {{what: Record<string, string>, fixed: Record<string, Record<string, string>>, cells?: Record<string, Record<string, Cell>>, singles?: Record<string, number>, starts?: number, right?: number, asked?: number}} Variant */
+/** @typedef {{what: Record<string, string>, fixed: Record<string, Record<string, string>>, cells?: Record<string, Record<string, Cell>>, singles?: Record<string, number>, starts?: number, right?: number, asked?: number, gpus?: number}} Variant */
 /** @typedef {{case: string, title: string, grade: string, weights: string, status: string, sound: boolean, gpu: string, defined_by: string, workloads: Record<string, Record<string, string>>, regions: Record<string, number>, margin_pp: number, variants: Record<string, Variant>, usd_per_hour?: number, price?: string}} Case */
 /** @typedef {{key: string, title: string, higher: boolean, region: number, least: number, per_token: boolean}} Metric */
 /** @typedef {{case: string, title: string, grade: string, weights: string, gpu: string, variants: string[]}} Entry */
@@ -202,7 +202,8 @@
     if (metric !== COST) return cell.figures[metric];
     const speed = cell.figures[SPEED], price = side.case.usd_per_hour;
     if (!speed || price === undefined || speed.value <= 0) return undefined;
-    return { ...speed, value: (1e6 * price) / (3600 * speed.value), low: undefined, high: undefined };
+    const hour = price * (side.variant.gpus ?? 1); // every GPU of the server is paid for
+    return { ...speed, value: (1e6 * hour) / (3600 * speed.value), low: undefined, high: undefined };
   }
   /** @param {string} workload @param {string} load @param {string} metric @param {Value | null} a @param {Value | null} b @returns {Line} */
   const line = (workload, load, metric, a, b) => ({ workload, load, metric, a, b, change: "ratio", ratio: NaN, low: NaN,

@@ -139,10 +139,20 @@
     if (look.length) banner.append(make("span", "", " Look also at: ", bdi(names(look)), "."));
     return banner;
   }
+  /** Two variants on two cards or boxes that are known to be two. @param {any} a @param {any} b */
+  function boxes(a, b) {
+    const [one, two] = [a, b].map((s) => /** @type {string[]} */ (s.variant.boxes ?? []));
+    if (!one.length || !two.length || one.some((name) => two.includes(name))) return [];
+    const banner = make("div", "qc-banner", "A and B were measured on different boxes: A on ", bdi(one.join(", ")), ", B on ",
+      bdi(two.join(", ")), ". Two cards of one type are never quite alike: a difference below is the box's, too.");
+    banner.setAttribute("role", "note");
+    banner.dataset.kind = "interrupted";
+    return [banner];
+  }
   /** @param {Index} index @param {any} a @param {any} b @param {string} currency @param {number} rate its units in 1 USD */
   function result(index, a, b, currency, rate) {
     const found = between().differences(index, a, b), lines = between().compared(index, a, b);
-    const parts = [grade(a, "A"), grade(b, "B"), warning(found)];
+    const parts = [grade(a, "A"), grade(b, "B"), ...boxes(a, b), warning(found)];
     if (a.case.case === b.case.case) parts.push(make("p", "", "Both are of one case. Its own page reads all variants at once, which asks more of a difference before it gets a word."));
     const own = [...new Set([...Object.keys(a.variant.what), ...Object.keys(b.variant.what)])];
     const heads = ["Figure", "A", "B", "B against A"];

@@ -12,7 +12,7 @@ import { asked, choice, embedded, fixed, group, keep, localized, make, number, n
  * @typedef {{name: string, output_tokens: number, loads: string[], usual: number, arms: Record<string, (Arm|null)[]>,
  *   pairs: Record<string, (Pair|null)[][]>}} Lane
  * @typedef {{id: string, grade: string, price: number|null, baseline: string, variants: string[], region: number,
- *   lanes: Lane[]}} CostCase
+ *   lanes: Lane[], gpus: Record<string, number>}} CostCase
  * @typedef {{limit: "ttft"|"e2e", ms: number}} Budget
  * @typedef {{prices: Record<string, number>, use: number, gpus: number, rate: number, budget: Budget|null,
  *   weights: Record<string, number>}} Inputs
@@ -87,6 +87,10 @@ export function choose(lane, variant, budget) {
 const armAt = (lane, variant, at) => (at === null ? null : (lane.arms[variant] || [])[at] || null);
 /** @param {CostCase} found @param {Inputs} inputs */
 const priceOf = (found, inputs) => (found.id in inputs.prices ? inputs.prices[found.id] : found.price);
+/** GPUs of one server of a variant: each is paid for. @param {CostCase} found @param {string} variant */
+const gpusOf = (found, variant) => found.gpus[variant] ?? 1;
+/** A variant's name, with its GPUs where there are several. @param {CostCase} found @param {string} variant */
+const named = (found, variant) => (gpusOf(found, variant) > 1 ? `${variant}, ${gpusOf(found, variant)} GPUs` : variant);
 
 /** @param {CostCase} found @param {Lane} lane @param {string} variant @param {number} at @param {number|null} base
  * @returns {[Span|null, string]} */
@@ -113,7 +117,8 @@ export function rows(found, inputs) {
         if (inputs.budget) made.push({ ...head, load: "", missing: UNMET, ...none, ttft: null, e2e: null });
         continue;
       }
-      const cost = swapped(each(arm.speed, (x) => usdPerMillion(price, x, inputs.use) * inputs.rate));
+      const hour = price * gpusOf(found, variant);
+      const cost = swapped(each(arm.speed, (x) => usdPerMillion(hour, x, inputs.use) * inputs.rate));
       const [saving, words] = saved(found, lane, variant, at, base);
       made.push({ ...head, load: lane.loads[at], missing: "", per_1m_tokens: cost,
         per_1k_requests: usdPerRequests(cost[0], lane.output_tokens, 1e3),
@@ -168,13 +173,14 @@ export function mix(found, inputs) {
     if (!parts) return /** @type {MixRow} */ ({ ...head,
       missing: inputs.budget ? UNMET : "not measured on every workload of the mix", per_1m_tokens: null,
       per_1k_requests: null, saving: null, words: "", requests_per_day: null, bill_per_month: null, bar: null });
-    const cost = each(mixCost(parts, price, inputs.use), (x) => x * inputs.rate);
+    const hour = price * gpusOf(found, variant);
+    const cost = each(mixCost(parts, hour, inputs.use), (x) => x * inputs.rate);
     const tokens = sum(parts.map((p) => p.share * p.output_tokens));
     const [saving, words] = mixSaved(found, lanes, variant, base, inputs);
     return /** @type {MixRow} */ ({ ...head, missing: "", per_1m_tokens: cost,
       per_1k_requests: each(cost, (x) => x * tokens / 1000), saving, words,
       requests_per_day: requestsPerDay(parts, inputs.gpus, inputs.use),
-      bill_per_month: price * inputs.gpus * HOURS_A_MONTH * inputs.rate, bar: null });
+      bill_per_month: hour * inputs.gpus * HOURS_A_MONTH * inputs.rate, bar: null });
   });
   const known = made.flatMap((row) => (row.per_1m_tokens || []).flatMap((x) => (x === null ? [] : [x])));
   const most = known.length ? Math.max(...known) : 1;
@@ -256,14 +262,14 @@ export function summary(cases, inputs, currency) {
 function show(cases, inputs) {
   const found = cases.flatMap((c) => rows(c, inputs).map((row) => ({ c, row })));
   fill("costs", found.map(({ c, row }) => [
-    [linked(c)], [row.workload + (row.load && ", " + localized(row.load))], [row.variant],
+    [linked(c)], [row.workload + (row.load && ", " + localized(row.load))], [named(c, row.variant)],
     ...(row.missing ? [[row.missing], ["–"], ["–"], ["–"], ["–"], ["–"]] : [
       span(row.per_1m_tokens), savingCell(row.saving, row.words), [number(row.per_1k_requests)],
       [number(row.per_1m_requests)], row.ttft ? span(row.ttft) : [few()], row.e2e ? span(row.e2e) : [few()]]),
     [badge(c)]]), [false, false, false, true, true, true, true, true, true, false]);
   const mixed = cases.flatMap((c) => mix(c, inputs).map((row) => ({ c, row })));
   fill("mix", mixed.map(({ c, row }) => [
-    [linked(c)], [row.variant],
+    [linked(c)], [named(c, row.variant)],
     ...(row.missing ? [[row.missing], ["–"], ["–"], ["–"], ["–"], ["–"]] : [
       span(row.per_1m_tokens), row.bar ? [drawn(row.bar, c.variants.indexOf(row.variant) % 8)] : ["–"],
       savingCell(row.saving, row.words), span(row.per_1k_requests), span(rounded(row.requests_per_day)),
@@ -342,7 +348,7 @@ function calculator(box, cases, currency, rate) {
     });
     box.replaceChildren(
       group("USD an hour, one GPU", ...cases.map((c) => field(c.id, "price." + c.id))),
-      group("Machine", field("Use, %", "use", { most: 100 }), field("GPUs (servers)", "gpus", { whole: true })),
+      group("Machine", field("Use, %", "use", { most: 100 }), field("Servers", "gpus", { whole: true })),
       group("Mix: parts of all requests", ...names.map((n) => field(n, "mix." + n, { zero: true }))),
       group("Budget", limit.label, ms.label),
       group("Currency", make("label", "", make("span", "", "Label"), label), field("Units in 1 USD", "rate")),

@@ -49,7 +49,7 @@ export function grouped(value, places) {
 }
 /** A share as text.percent writes it.
  * @param {number} share @param {number} [places] */
-export const percent = (share, places = 1) => grouped(100 * share, places) + "%";
+export const percent = (share, places = 1) => grouped(100 * share, places) + " %";
 /** @param {number|null} value @param {number} [digits] */
 export function number(value, digits = 3) {
   if (value === null || Number.isNaN(value)) return "–";

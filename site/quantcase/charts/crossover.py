@@ -58,7 +58,8 @@ def ratio_by_load(
         layers.append(alt.Chart(mark).mark_rule(color=TEXT, strokeDash=[2, 2]).encode(x=alt.X("at:Q")))
     chart = alt.layer(*layers).properties(width=620, height=280, title=title)
     words = _finding(ratios, crossings)
-    tail = f" The band is the region of equivalence, 1 ± {rope:.0%}; bars: 95 % intervals; dotted: the crossing."
+    tail = f" The band is the region of equivalence, 1 ± {100 * rope:.0f} %; bars: 95 % intervals"
+    tail += "; dotted: the crossing."
     live = Live("variant", {"x": "amount", "y": "ratio"})
     return render(chart_spec(chart), slug(workload, "ratio"), f"{title}. {words}", words + tail + left_out, live)
 

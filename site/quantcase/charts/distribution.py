@@ -53,7 +53,7 @@ def _panel(data: pd.DataFrame, names: list[str], title: str, *, told: bool) -> A
     x = alt.X("ms:Q", title=title, scale=scale, axis=alt.Axis(format=",~r", grid=True))
     y = alt.Y(
         "share:Q", title="requests within", scale=alt.Scale(domain=[0, 1.02]),
-        axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 0.95]),
+        axis=alt.Axis(labelExpr="format(100 * datum.value, '~r') + ' %'", values=[0, 0.25, 0.5, 0.75, 0.95]),
     )  # fmt: skip
     marks = alt.Chart(pd.DataFrame([{"at": 0.5}, {"at": 0.95}]))
     base = alt.Chart(data[["variant", "ms", "share", "n"]])

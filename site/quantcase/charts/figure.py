@@ -15,16 +15,20 @@ from typing import Any
 import vl_convert
 
 from quantcase.charts import cache as disk
+from quantcase.charts import fonts, quick
 from quantcase.charts.interactive import Live, attribute, document, rounded
 from quantcase.charts.theme import CONFIG, SENTINELS
 from quantcase.signs import SIGNS, language, localized
 
 __all__ = ["Figure", "render", "slug"]
 
+quick.hurry()  # whoever draws comes by here
 
 _SLIM = frozenset("abcdefghijklnopqrstuvxyz0123456789 -.,:_/")
 _NARROW, _WIDE = 0.72, 1.15  # em; the widest letters of DejaVu, Liberation and Verdana are below
 _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
+# vl-convert measures texts of a font that it does not know, as the page's own is, in this one, after a search for it.
+_MEASURED_IN = "Times New Roman"
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def _lean(spec: dict[str, Any]) -> dict[str, Any]:
 
     A text with a limit is measured twice, and measuring texts is what most of a drawing's time goes to. Numbers never
     reach one; words do not when all of them are short. What Vega says of each mark is taken away later in any case.
+    The font is the one in which texts are measured anyway; `_follow_page` names the page's own again.
     """
-    config = {**spec["config"], "aria": False, "axisQuantitative": {"labelLimit": 0}}
+    config = {**spec["config"], "aria": False, "axisQuantitative": {"labelLimit": 0}, "font": _MEASURED_IN}
     if max(map(_width, _words(spec)), default=0.0) < min(CONFIG["axis"]["labelLimit"], CONFIG["legend"]["labelLimit"]):
         config |= {of: {**config[of], "labelLimit": 0} for of in ("axis", "legend")}
     return {**spec, "config": config}
@@ -114,14 +119,20 @@ def _draw(spec: str, numbers: str) -> str:
     """The SVG of a spec with the signs of a number language; drawn once however often it is shown, and kept on disk for
     the next build."""
     if numbers == "en":
-        return disk.kept(spec, ".svg", lambda: str(vl_convert.vegalite_to_svg(spec)))
+        return disk.kept(spec, ".svg", lambda: _svg(spec))
     point, group = SIGNS[numbers]
     signs = {"decimal": point, "thousands": group, "grouping": [3], "currency": ["$", ""]}
-    return disk.kept(f"{numbers}\n{spec}", ".svg", lambda: str(vl_convert.vegalite_to_svg(spec, format_locale=signs)))
+    return disk.kept(f"{numbers}\n{spec}", ".svg", lambda: _svg(spec, format_locale=signs))
+
+
+def _svg(spec: str, **more: Any) -> str:
+    fonts.ready()
+    return str(vl_convert.vegalite_to_svg(spec, **more))
 
 
 def _follow_page(svg: str, name: str, alt: str) -> str:
     """Colours become CSS variables, the size that of the column, ids unique."""
+    svg = svg.replace(f'font-family="{_MEASURED_IN}"', f'font-family="{CONFIG["font"]}"')
     for colour, variable in SENTINELS.items():
         svg = svg.replace(colour, f"var({variable})").replace(colour.upper(), f"var({variable})")
     svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{name}-{m[1]}"', svg)

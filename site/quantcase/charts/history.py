@@ -1,4 +1,4 @@
-"""One figure of a study from run to run: a line a variant, each run named by its date and the engine's version."""
+"""One figure of a study from run to run: a line a variant, each run named by its date, engine and physical box."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ def over_time(
 ) -> Figure:
     """Values against runs, in the order of the runs, with 95 % intervals where there are any.
 
-    `marks` has `run` (from 0), `date`, `engine`, `variant, value, low, high`; `name` tells the chart from the others of
-    its page; `finding` says in words what got better or worse.
+    `marks` has `run` (from 0), `date`, `engine`, `box`, `variant, value, low, high`; `name` tells the chart from the
+    others of its page; `finding` says in words what got better or worse.
     """
     names, left_out = chosen(marks["variant"], baseline)
     data = marks[marks["variant"].isin(names)].sort_values("run")
-    data = data.assign(label=data["date"] + _SPLIT + data["engine"])
+    data = data.assign(label=data["date"] + _SPLIT + data["engine"] + _SPLIT + data["box"])
     order = list(dict.fromkeys(data["label"]))
     label = f"split(datum.label, '{_SPLIT}')"
     x = alt.X("label:N", sort=order, title="run", axis=alt.Axis(labelExpr=label, labelLimit=200))
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False, nice=True))
     hue, base = colour(names), alt.Chart(data)
     told = tips(
-        ("variant:N", "variant"), ("date:N", "date"), ("engine:N", "engine"), ("value", unit), *INTERVAL, form=",.4~r"
+        ("variant:N", "variant"),
+        ("date:N", "date"),
+        ("engine:N", "engine"),
+        ("box:N", "card or box"),
+        ("value", unit),
+        *INTERVAL,
+        form=",.4~r",
     )
     chart = alt.layer(
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),

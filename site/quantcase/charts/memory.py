@@ -49,6 +49,5 @@ def _finding(vram: pd.DataFrame, baseline: str) -> str:
     found = sorted((float(g), str(n)) for g, n in weights[["gib", "variant"]].to_numpy().tolist())
     if not found:
         return "The engine stated no weights."
-    lightest, heaviest = found[0], found[-1]
-    least, most = (f"{name} with {gib:.3g} GiB" for gib, name in (lightest, heaviest))
-    return f"Weights: lightest {least}, heaviest {most}."
+    least, most = (f"{gib:.3g} GiB ({name})" for gib, name in (found[0], found[-1]))
+    return f"Weights: {least} to {most}." if len(found) > 1 else f"Weights: {least}."

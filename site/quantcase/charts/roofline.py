@@ -70,5 +70,5 @@ def _finding(positions: pd.DataFrame) -> str:
     parts = []
     for column, words in (("bandwidth_share", "bandwidth"), ("compute_share", "arithmetic")):
         best = positions.sort_values(column).iloc[-1]
-        parts.append(f"{words} {float(best[column]):.0%} ({best['variant']}, {best['at']})")
+        parts.append(f"{words} {100 * float(best[column]):.0f} % ({best['variant']}, {best['at']})")
     return f"Most of the card's {parts[0]}; most of its {parts[1]}."

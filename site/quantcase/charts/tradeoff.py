@@ -31,7 +31,7 @@ def quality_against_size(data: pd.DataFrame, baseline: str, *, title: str) -> Fi
     x = alt.X("size:Q", title=f"weights ({unit})", scale=alt.Scale(zero=True), axis=alt.Axis(format=",~r", grid=True))
     y = alt.Y(
         "recovery:Q", title="recovery: accuracy / baseline's", scale=alt.Scale(zero=False, padding=16),
-        axis=alt.Axis(format="~%", tickCount=6),
+        axis=alt.Axis(labelExpr="format(100 * datum.value, '~r') + ' %'", tickCount=6),
     )  # fmt: skip
     fields = (("variant:N", "variant"), ("size", f"weights ({unit})"), ("recovery", "recovery (share)"))
     told = tips(*fields, *INTERVAL, ("n", "prompts"), form=",.4~r")
@@ -68,9 +68,9 @@ def _finding(data: pd.DataFrame, baseline: str) -> str:
 
 def _kept(row: pd.Series) -> str:
     low, high = float(row["low"]), float(row["high"])
-    bounds = "" if math.isnan(low) or math.isnan(high) else f" ({low:.1%} to {high:.1%})"
-    return f"{row['variant']}, {float(row['recovery']):.1%} of the baseline's accuracy{bounds}"
+    bounds = "" if math.isnan(low) or math.isnan(high) else f" ({100 * low:.1f} % to {100 * high:.1f} %)"
+    return f"{row['variant']}, {100 * float(row['recovery']):.1f} % of the baseline's accuracy{bounds}"
 
 
 def _size(row: pd.Series, own: pd.Series) -> str:
-    return f", at {float(row['gib']) / float(own.iloc[0]):.0%} of its weights" if len(own) else ""
+    return f", at {100 * float(row['gib']) / float(own.iloc[0]):.0f} % of its weights" if len(own) else ""

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from quantcase import html
 from quantcase.analysis.card import Card, Measured, card, carded, clean, front_matter, measured
+from quantcase.analysis.compare import PER_GPU
 from quantcase.analysis.paired import Paired
 from quantcase.analysis.points import THROUGHPUT
+from quantcase.analysis.servers import mixed
 from quantcase.html import Column
-from quantcase.pages import quality
+from quantcase.pages import origin, quality
 from quantcase.pages.card_dress import PAGE, README, Dress, percent
+from quantcase.pages.servers import of_each
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import localized, written_in
-from quantcase.text import fixed, load_words, number, plain, signed_percent, text
+from quantcase.text import counted, fixed, load_words, number, plain, signed_percent, text
 
 __all__ = ["links", "page", "readme", "variants"]
 
@@ -86,7 +89,8 @@ def _gpu(view: CaseView) -> str:
 
 
 def _engine(found: Card) -> str:
-    return f"{found.row.engine} {found.row.engine_version or '(version not stated)'}"
+    name = found.row.engine if found.row.engine != "not stated" else "an engine that is not named"
+    return f"{name} {found.row.engine_version or '(version not stated)'}"
 
 
 def _what(view: CaseView, found: Card, d: Dress) -> str:
@@ -102,8 +106,9 @@ def _what(view: CaseView, found: Card, d: Dress) -> str:
     if found.kv_quantized:
         first += f" Its KV cache is held as {d.safe(v.kv_dtype)}."
     against = "" if not found.compared else f", against the baseline {d.safe(view.case.baseline)} on the same machine"
-    verb = "Published figures, taken" if found.published else "Measured"
-    measured_on = f"{verb} with {d.safe(_engine(found))} on {d.safe(_gpu(view))}{against}."
+    imported = "Measured by another tool, " if view.case.bundle.info.grade == "imported" else "Measured "
+    verb = "Published figures, taken " if found.published else imported
+    measured_on = f"{verb}with {d.safe(_engine(found))} on {d.safe(_gpu(view))}{against}."
     named = "" if found.base_model else " The study names no base model by its id on the Hub, so none is linked."
     return f"{first} {measured_on}{named}"
 
@@ -212,10 +217,11 @@ def _speed(view: CaseView, found: Card, d: Dress) -> str:
 def _cost(view: CaseView, found: Card, d: Dress) -> str:
     if view.usd_per_hour is None:
         return d.none("No price was given for this machine, so no cost is stated.")
-    rows = _measured(view, found, _COST, THROUGHPUT)
+    rows = _measured(view, found, _COST, PER_GPU if mixed(view.case) else THROUGHPUT)
     if not rows:
         return d.none("No load was measured with this variant, so there is no cost to state.")
-    said = f"At {number(view.usd_per_hour)} $ an hour ({d.again(view.price_source)}), the card fully used (100 %)."
+    hour = f"{number(view.usd_per_hour)} $ an hour{of_each(view)}"
+    said = f"At {hour} ({d.again(view.price_source)}), fully used (100 %)."
     shown = ("cost", "Cost", "$ / 1M output tokens", "Repeats")
     return said + "\n\n" + _load_table(found, d, rows, shown, saved=True)
 
@@ -292,9 +298,7 @@ def _method(view: CaseView, found: Card, d: Dress) -> str:
     if found.published:
         said = "Not by this collector: the bundle's notes name the source, and its published.csv holds the figures."
         return said + "\n\n" + d.table("method", [Column("What"), Column("Value")], rows)
-    said = (
-        "Same harness, same prompts and same shared arguments for every variant. The bundle holds every row behind it."
-    )
+    said = f"{d.again(origin.method(view.case))} The bundle holds every row behind it."
     return said + "\n\n" + d.table("method", [Column("What"), Column("Value")], rows)
 
 
@@ -314,7 +318,7 @@ def _limits(view: CaseView, found: Card, d: Dress) -> list[str]:
     if found.published:
         said.append("None of it was measured by this collector: what the source does not state is not known.")
     lengths = "; ".join(
-        f"{d.safe(w.title or w.name)}, about {fixed(w.input_tokens)} tokens in and {fixed(w.output_tokens)} out"
+        f"{d.safe(w.title or w.name)}, about {counted(w.input_tokens, 'token')} in and {fixed(w.output_tokens)} out"
         for w in view.case.study.workloads
     )
     if found.timed_starts:
@@ -325,7 +329,8 @@ def _limits(view: CaseView, found: Card, d: Dress) -> list[str]:
         at = ", ".join(f"{d.safe(w)} at {d.again(load_words(load))}" for w, load in found.limited)
         said.append(f"At these load points the client was the limit, for it or the baseline: {at}.")
     if 0 < found.repeats[0] < 3:
-        said.append(f"Some load points have {_span(found.repeats)} repeats: their intervals are wide or missing.")
+        again = "repeat" if found.repeats[1] == 1 else "repeats"
+        said.append(f"Some load points have {_span(found.repeats)} {again}: their intervals are wide or missing.")
     if found.failed:
         said.append(f"{fixed(found.failed)} of {fixed(found.requests)} requests failed.")
     if found.judged and found.scores:

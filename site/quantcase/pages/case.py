@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import json
 
+from collector.bundle.imported import read_document
 from quantcase.analysis.cost import saving
-from quantcase.analysis.memory import COARSE_GIB, vram
+from quantcase.analysis.memory import COARSE_GIB, PARTS, vram
 from quantcase.analysis.points import pick
+from quantcase.analysis.servers import several
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
-from quantcase.pages import cards, cost, figures, learned, load, quality, stress, summary, trust
+from quantcase.pages import (
+    cards,
+    company,
+    cost,
+    figures,
+    learned,
+    load,
+    origin,
+    quality,
+    save_gpu,
+    servers,
+    stress,
+    summary,
+    trust,
+)
 from quantcase.pages.findings import (
+    gainers,
     headline,
     leaders,
     verdict_sentence,
     vram_finding,
 )
 from quantcase.pages.view import CaseView, render
-from quantcase.text import fixed, load_words, number, percent, plain, signed_percent, text
+from quantcase.text import counted, fixed, load_words, number, percent, plain, said, signed_percent, text
 
 __all__ = ["case_json", "page"]
 
+_UNKNOWN = ("–", text("–"), text("unknown"))
+_MEMORY = (*PARTS.values(), "kv_cache_tokens", "vram_idle_mib", "vram_loaded_mib", "vram_peak_mib")
+_PARTS, _PARTS_ONE = (f"Memory by part, as the engine states it{of}" for of in ("", ", of one GPU of the server"))
+_PER_GPU = (
+    "What the engine states is of one GPU of the server, its first worker, and is not added up; the driver&#39;s "
+    "figures are sums over its GPUs. Weights and contexts are compared between servers of as many GPUs only."
+)
 _KIND_WORDS = {"recommend": "✓ recommend", "caution": "! caution", "avoid": "✗ avoid", "none": "– no verdict"}
 
 
@@ -39,6 +63,7 @@ def page(view: CaseView) -> str:
         batch=load.section(view, batch=True),
         quality=quality.section(view),
         cost=cost.section(view),
+        save_gpu=save_gpu.section(view),
         recommendations=_recommendations(view) + "\n\n### Under stress\n\n" + stress.section(view),
         methodology=_methodology(view) + ("" if _published(view) else "\n\n" + trust.section(view)),
         next_steps=_next_steps(case),
@@ -54,24 +79,22 @@ def _answer(view: CaseView) -> str:
         gains.append(f"{text(workload)}: {delta(c)} tok/s with {leaders(view, workload)}")
         if view.usd_per_hour is not None and c.low == c.low:
             share, low, high = saving((c.ratio, c.low, c.high))
-            bounds = f"({percent(low, 0)} to {percent(high, 0)})"
-            gains.append(f"{text(workload)}: {percent(share, 0)} less per token {bounds}")
-    light = [m for m in view.memory if m.weights_ratio < 0.98 and not view.failed(m.row.variant)]
-    if light:
-        least = min(light, key=lambda m: m.weights_ratio)
-        gains.append(f"weights {signed_percent(least.weights_ratio)} with {text(least.row.variant)}")
-    roomy = [m for m in view.memory if m.kv_tokens_ratio > 1.02 and not view.failed(m.row.variant)]
-    if roomy:
-        most = max(roomy, key=lambda m: m.kv_tokens_ratio)
-        gains.append(f"contexts {signed_percent(most.kv_tokens_ratio)} with {text(most.row.variant)}")
+            bounds = f"({percent(low)} to {percent(high)})"
+            gains.append(f"{text(workload)}: {percent(share)} less per token {bounds}")
+    if least := view.lightest:
+        gains.append(f"weights {signed_percent(least.ratio)} with {gainers(least)}")
+    if most := view.roomiest:
+        gains.append(f"contexts {signed_percent(most.ratio)} with {gainers(most)}")
     if _published(view):
         gains = ["what the source states: see VRAM"]
         sure = [f"grade {badge(info.grade)}: the source's own figures", "no rows of ours, no intervals"]
         return _screen(view, gains, sure)
+    starts = counted(sum(v.exit_state == "ok" for v in case.variants), "server start")
     sure = [
         f"grade {badge(info.grade)}, weights {text(info.weights)}",
-        f"{case.study.repeats} repeats a cell, {fixed(len(case.requests))} requests",
-        f"{sum(v.exit_state == 'ok' for v in case.variants)} server starts",
+        f"{trust.repeats(view)} a cell, {counted(len(case.requests), 'request')}",
+        starts if origin.of(case).ours else "how often servers were started is not known",
+        *filter(None, [company.short(view.trust.together)]),
     ]
     return _screen(view, gains, sure)
 
@@ -81,7 +104,7 @@ def _screen(view: CaseView, gains: list[str], sure: list[str]) -> str:
         "answer.md.j2",
         verdict=view.answer.kind,
         headline=headline(view),
-        gains=gains or ["nothing beyond the noise"],
+        gains=gains or ["nothing was compared" if view.answer.rule == "not-compared" else "nothing beyond the noise"],
         risks=[quality.sentence(view)],
         sure=sure,
     )
@@ -89,13 +112,14 @@ def _screen(view: CaseView, gains: list[str], sure: list[str]) -> str:
 
 def _setup(view: CaseView) -> str:
     case = view.case
-    sections = [_hardware(case)]
+    sections, ours = [_hardware(case)], origin.of(case).ours
     rows = []
     for variant in case.study.variants:
         starts = case.starts(variant.name)
         served = case.served(variant.name)
         last = served or (starts[-1] if starts else None)
-        state = "not started yet" if last is None else "served" if served else f"{last.exit_state}: {last.error or ''}"
+        came = "served" if ours else f"as {case.bundle.info.grade}"
+        state = "not started yet" if last is None else came if served else f"{last.exit_state}: {last.error or ''}"
         kernel = last.kernel_path if last and last.kernel_path else "–"
         rows.append(
             [
@@ -111,8 +135,9 @@ def _setup(view: CaseView) -> str:
             ]
         )
     names = ["Variant", "Checkpoint", "Method", "Bits", "KV cache", "Kernel path", "Kernel class", "Ready (s)", "State"]
-    columns = [Column(n, n in ("Bits", "Ready (s)")) for n in names]
-    sections.append("### Variants\n\n" + table("variants", columns, rows))
+    shown = [i for i in range(len(names)) if ours or any(row[i] not in _UNKNOWN for row in rows)]
+    columns = [Column(names[i], names[i] in ("Bits", "Ready (s)")) for i in shown]
+    sections.append("### Variants\n\n" + table("variants", columns, [[row[i] for i in shown] for row in rows]))
     proofs = [
         f"<p>{text(v.variant)}</p><p class='qc-evidence'>{text(v.evidence)}</p>"
         for v in case.variants
@@ -120,9 +145,11 @@ def _setup(view: CaseView) -> str:
     ]
     if proofs:
         sections.append(f"<details><summary>Log lines behind the kernel paths</summary>{''.join(proofs)}</details>")
-    if not _published(view):
+    if ours:
         sections.append(figures.startup(view))
         sections.append("### Engine configuration\n\n" + _configuration(case))
+    elif not _published(view):
+        sections.append("### Engine configuration\n\n" + _stated_configuration(case))
     return "\n\n".join(sections)
 
 
@@ -131,6 +158,7 @@ def _hardware(case: Case) -> str:
     rows = [["Profile", text(case.profile.title if case.profile else case.bundle.info.gpu)]]
     if environment.sessions:
         first = environment.sessions[0]
+        rows += save_gpu.hardware(first)
         for gpu in first.gpus[:1]:
             rows.append(["GPU found", text(gpu.get("name", "–"))])
             rows.append(["VRAM", f"{fixed(_float(gpu.get('vram_mib')) or 0)} MiB"])
@@ -165,6 +193,19 @@ def _configuration(case: Case) -> str:
     return table("configuration", [Column("Parameter"), Column("Value")], rows)
 
 
+def _stated_configuration(case: Case) -> str:
+    """What another tool's files and a person said of the run; study.toml beside them is a form."""
+    document = read_document(case.bundle.folder)
+    named = {"engine": "engine", "engine_version": "engine version"}
+    rows = [[text(words), text(document.said[k])] for k, words in named.items() if document and document.said.get(k)]
+    for source in document.sources if document else []:
+        whose = f" <small>{text(', '.join(source.variants))}</small>"
+        rows += [[text(key) + whose, text(value)] for key, value in source.facts.items()]
+    if not rows:
+        return none("Neither the tool&#39;s files nor the person who imported them said how the engine was configured.")
+    return table("configuration", [Column("As the tool&#39;s files state it"), Column("Value")], rows)
+
+
 def _published(view: CaseView) -> bool:
     """Whether the case holds somebody else's figures and no rows of ours."""
     return view.case.bundle.info.grade == "published" and view.case.cells.empty
@@ -175,6 +216,8 @@ def _vram(view: CaseView) -> str:
         return summary.section(view)
     if not view.memory:
         return none("No variant served, so no memory was read.")
+    if not any(getattr(m.row, c) is not None for m in view.memory for c in _MEMORY):
+        return none("Neither an engine nor a driver states any memory in this bundle.")
     columns = [Column("Variant")]
     columns += [
         Column(n, True)
@@ -183,6 +226,9 @@ def _vram(view: CaseView) -> str:
             "Graphs (GiB)", "Driver: idle (MiB)", "loaded (MiB)", "peak (MiB)",
         )
     ]  # fmt: skip
+    spread = several(view.case)
+    if spread:  # the engine states its figures, but for the tokens, of one GPU of the server
+        columns = [Column(c.title.replace("(GiB)", "of one GPU (GiB)"), c.figures) for c in columns]
     rows = []
     for m in view.memory:
         r = m.row
@@ -203,18 +249,18 @@ def _vram(view: CaseView) -> str:
             ]
         )
     parts = [table("vram", columns, rows)]
+    if spread:
+        parts.append(f"{servers.note(view)} {_PER_GPU}")
     if any(m.by_files for m in view.memory):
         parts.append(
-            f"Weights under {number(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it "
+            f"Weights under {plain(COARSE_GIB)} GiB are the size of the variant's files: vLLM states what it "
             f"allocated to {plain(0.01)} GiB, too coarse for so small a model."
         )
     data = vram(view.case)
     if not data.empty:
         profile = view.case.profile
         card = profile.memory_gib if profile else None
-        parts.append(
-            vram_by_part(data, view.case.baseline, card, title="Memory by part, as the engine states it").html()
-        )
+        parts.append(vram_by_part(data, view.case.baseline, card, title=_PARTS_ONE if spread else _PARTS).html())
     if finding := vram_finding(view):
         parts.append(f"**Observation.** {finding}")
     if all(m.row.vram_loaded_mib is None for m in view.memory):
@@ -235,6 +281,8 @@ def _recommendations(view: CaseView) -> str:
     ]
     if not rows:
         return none("There is no variant beside the baseline, so there is nothing to recommend.")
+    if view.answer.withheld:  # by one rule for all: once is enough
+        return none(f"No verdict is given on any variant: {said(view.verdicts[0].because)}.")
     names = ["Variant", "Workload", "Verdict", "Because", "Rule"]
     parts = [table("recommendations", [Column(n) for n in names], rows)]
     best = view.answer.best
@@ -262,15 +310,11 @@ def _recommendations(view: CaseView) -> str:
 def _methodology(view: CaseView) -> str:
     case, info = view.case, view.case.bundle.info
     if _published(view):
-        return (
-            "These figures were published by their source, named in the notes below; nothing was measured by this "
-            f"collector. Bundle format {info.format}; every file and hash: [data](data/index.md)."
-        )
+        return f"{origin.method(case)} Bundle format {info.format}; every file and hash: [data](data/index.md)."
     return (
-        f"Same harness, same prompts, same arguments for every variant; {case.study.repeats} repeats of each load "
-        f"point after a warm-up with other prompts. Collector {text(info.collector_version)}, bundle format "
-        f"{info.format}. Definitions and formulas: [methodology](../../methodology.md). Every table, log and hash of "
-        "this case, and how to run it again: [data](data/index.md). Each figure with its interval and source: "
+        f"{origin.method(case)} Collector {text(info.collector_version)}, bundle format {info.format}. Definitions "
+        "and formulas: [methodology](../../methodology.md). Every table, log and hash of this case, and how to have "
+        "it again: [data](data/index.md). Each figure with its interval and source: "
         "[case.json](case.json). What was held fixed, checked, and when to roll back: [plan](plan/index.md). "
         "Load point by load point, with deployment settings: [experiment log](log/index.md). "
         "Running notes, predictions against reality: [notes](notes/index.md)."
@@ -279,8 +323,10 @@ def _methodology(view: CaseView) -> str:
 
 def _next_steps(case: Case) -> str:
     steps = "\n".join(f"- {text(step)}" for step in case.study.next_steps)
-    elsewhere = "What this run lets one expect of another GPU: [estimate](projection/index.md)."
-    return f"{steps or none('The study names no next steps.')}\n\n{elsewhere}"
+    shown = steps or none("The study names no next steps.")
+    if case.bundle.info.grade != "measured":
+        return shown
+    return f"{shown}\n\nWhat this run lets one expect of another GPU: [estimate](projection/index.md)."
 
 
 def case_json(document: dict[str, object]) -> str:

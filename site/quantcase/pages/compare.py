@@ -16,6 +16,9 @@ from msgspec import Struct
 from quantcase.analysis.between import FIXED, Metric, metrics
 from quantcase.analysis.between_document import SINGLES, CaseDocument, document
 from quantcase.analysis.comparable import NEWEST, Pair, pairs
+from quantcase.analysis.experiments import excluded
+from quantcase.analysis.gpus_boxes import apart
+from quantcase.analysis.gpus_facts import gpu_facts
 from quantcase.analysis.plan_common import State, name_list
 from quantcase.html import Column, badge, none, table
 from quantcase.money import DOLLARS, Money
@@ -54,11 +57,16 @@ def documents(views: Sequence[CaseView]) -> list[CaseDocument]:
 
 def _document(view: CaseView) -> CaseDocument:
     given, own = view.case.bundle.info.gpu in dict(view.options.prices), view.case.study.price
-    return document(
+    made = document(
         view.case, view.estimates, view.points, view.quality, view.quality_control,
         usd_per_hour=view.usd_per_hour,
         price="set in mkdocs.yml" if given else f"{own.source}, {own.date}" if own else "",
     )  # fmt: skip
+    facts = gpu_facts(view.case, excluded(view.case, view.quality_verdicts))
+    for name, variant in made.variants.items():
+        if name in facts.variants:
+            variant.boxes = facts.variants[name].boxes
+    return msgspec.structs.replace(made, hardware=facts)
 
 
 def files(found: Sequence[CaseDocument]) -> Iterator[tuple[str, str]]:
@@ -66,7 +74,7 @@ def files(found: Sequence[CaseDocument]) -> Iterator[tuple[str, str]]:
     entries = [_Entry(c.case, c.title, c.grade, c.weights, c.gpu, list(c.variants)) for c in found]
     yield "cases.js", _script(_Index(metrics(), FIXED, SINGLES, entries))
     for case in found:
-        yield f"cases/{case.case}.js", _script(case)
+        yield f"cases/{case.case}.js", _script(msgspec.structs.replace(case, hardware=None))
 
 
 def _script(document: Struct) -> str:
@@ -83,11 +91,12 @@ def page(found: Sequence[CaseDocument], money: Money = DOLLARS) -> str:
             text(c.title),
             text(c.gpu),
             text(name_list(c.variants)),
+            text(_boxes(c)),
             f"{badge(c.grade)} {text(c.weights)} weights",
         ]
         for c in found
     ]
-    columns = [Column(n) for n in ("Case", "Title", "GPU", "Variants", "Evidence")]
+    columns = [Column(n) for n in ("Case", "Title", "GPU", "Variants", "Card or box", "Evidence")]
     code = money.currency.code
     rate = f' data-currency="{code}" data-rate="{money.currency.rate!r}"' if money.currency.foreign else ""
     live = f'<div class="qc-compare" data-src=""{rate}>{words}</div>{money.note()}'
@@ -124,10 +133,17 @@ def _shared(pair: Pair) -> str:
     return "; ".join(f"{text(w)}: {', '.join(loads)}" for w, loads in by_workload.items())
 
 
+def _boxes(case: CaseDocument) -> str:
+    """The cards or boxes that a case was measured on, as far as it knows them."""
+    found = dict.fromkeys(b for v in case.variants.values() for b in v.boxes)
+    return ", ".join(found or (case.hardware.boxes if case.hardware else [])) or "not recorded"
+
+
 def _differs(pair: Pair) -> str:
-    if not pair.differs:
-        return "nothing that was recorded"
-    return "; ".join(f"{text(d.variable)} <small>({said(d.words)})</small>" for d in pair.differs)
+    a, b = (c.variants[v].boxes for c, v in zip((pair.a, pair.b), pair.variants, strict=True))
+    parts = [f"! two boxes <small>({text(', '.join(a))} against {text(', '.join(b))})</small>"] if apart(a, b) else []
+    parts += [f"{text(d.variable)} <small>({said(d.words)})</small>" for d in pair.differs]
+    return "; ".join(parts) or "nothing that was recorded"
 
 
 def _link(pair: Pair) -> str:

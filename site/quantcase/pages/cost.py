@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from quantcase.analysis.compare import Comparison
+from quantcase.analysis.compare import Comparison, of_cost
 from quantcase.analysis.cost import saving, usd_per_requests
 from quantcase.analysis.points import frame, pick
 from quantcase.analysis.repeats import repeats
 from quantcase.charts import cost_per_million
 from quantcase.html import Column, kind_words, none, table
 from quantcase.money import COST
+from quantcase.pages.servers import of_each
 from quantcase.pages.view import CaseView
 from quantcase.text import number, percent, said, text
 
@@ -19,6 +20,7 @@ def section(view: CaseView) -> str:
     if view.usd_per_hour is None:
         return none("No price was given for this machine, so no cost is stated. Set one in the study or in mkdocs.yml.")
     money, rows, charts = view.money, [], []
+    changes = of_cost(view.comparisons)
     for w in view.case.study.workloads:
         loads = view.case.loads(w.name)
         if not loads:
@@ -32,7 +34,7 @@ def section(view: CaseView) -> str:
             cost = pick(view.points, variant, w.name, top, COST)
             if cost is None:
                 continue
-            c = view.comparison(variant, w.name, top, "throughput_tok_s")
+            c = next((x for x in changes if (x.variant, x.workload, x.load) == (variant, w.name, top)), None)
             rows.append(
                 [
                     f"{text(w.name)}, {said(at.words)}",
@@ -56,16 +58,17 @@ def section(view: CaseView) -> str:
     amounts = [f"{money.sign} / {per}" for per in ("1M output tokens", "1K requests", "1M requests")]
     names = ["Workload", "Variant", *amounts, "Saving"]
     columns = [Column(n, i > 1) for i, n in enumerate(names)]
+    hour = f"{number(view.usd_per_hour)} {money.hourly} an hour{of_each(view)}"
     assumptions = (
-        f"Assumptions: {number(view.usd_per_hour)} {money.hourly} an hour ({view.price_source}), the card fully used "
-        "(100 %). At half the use a token costs twice. Formula: [methodology](../../methodology.md). With a price, "
-        "use, mix and latency budget of your own: [costs](../../costs/index.md)."
+        f"Assumptions: {hour} ({view.price_source}), fully used (100 %). At half the use a token costs twice. Formula: "
+        "[methodology](../../methodology.md). With a price, use, mix and latency budget of your own: "
+        "[costs](../../costs/index.md)."
     )
     return "\n\n".join([*filter(None, [money.note()]), assumptions, table("cost", columns, rows), *charts])
 
 
 def saving_cell(c: Comparison) -> str:
-    """The saving that a throughput ratio means, or why none is stated."""
+    """The saving that a ratio of throughput per GPU means (`of_cost`), or why none is stated."""
     if c.low != c.low:
         return "one run: no interval"
     if c.kind not in ("faster", "slower"):

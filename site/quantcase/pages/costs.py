@@ -10,9 +10,10 @@ import math
 import re
 from collections.abc import Sequence
 
+from quantcase.analysis.compare import of_cost
 from quantcase.analysis.cost import HOURS_A_MONTH, Span
 from quantcase.analysis.cost_table import CostCase, Inputs, MixRow, Row, cost_case, document, mix, rows
-from quantcase.analysis.points import LEAST, THROUGHPUT
+from quantcase.analysis.points import LEAST
 from quantcase.html import Column, badge, kind_words, none, table
 from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, render
@@ -59,8 +60,8 @@ def cost_of(view: CaseView) -> CostCase:
     """What the page knows of a case."""
     words = {
         (c.variant, c.workload, c.load): f"no saving shown ({kind_words(c)})"
-        for c in view.comparisons
-        if c.metric == THROUGHPUT and c.kind not in ("faster", "slower")
+        for c in of_cost(view.comparisons)
+        if c.kind not in ("faster", "slower")
     }
     return cost_case(view.case, view.usd_per_hour, view.points, view.comparisons, view.estimates, words)
 
@@ -96,7 +97,7 @@ def _columns(money: Money) -> list[Column]:
 def _row(case: CostCase, row: Row) -> list[str]:
     where = f"{text(row.workload)}, {said(row.load)}"
     return [
-        _link(case), where, text(row.variant), _span(row.per_1m_tokens), _saving(row.saving, row.words),
+        _link(case), where, _named(case, row.variant), _span(row.per_1m_tokens), _saving(row.saving, row.words),
         number(row.per_1k_requests), number(row.per_1m_requests), _tail(row.ttft), _tail(row.e2e), badge(case.grade),
     ]  # fmt: skip
 
@@ -111,7 +112,7 @@ def _mix_columns(money: Money) -> list[Column]:
 
 
 def _mix_row(case: CostCase, row: MixRow) -> list[str]:
-    head = [_link(case), text(row.variant)]
+    head = [_link(case), _named(case, row.variant)]
     if row.missing:
         return [*head, text(row.missing), *["–"] * 5, badge(case.grade)]
     day = None if row.requests_per_day is None else tuple(float(f"{x:.3g}") for x in row.requests_per_day)
@@ -124,7 +125,8 @@ def _mix_row(case: CostCase, row: MixRow) -> list[str]:
 
 def _price_columns() -> list[Column]:
     return [
-        Column("Case"), Column("GPU"), Column("USD / hour", True), Column("Source"), Column("Range, USD / hour", True),
+        Column("Case"), Column("GPU"), Column("USD / hour of one", True), Column("Source"),
+        Column("Range, USD / hour", True),
         Column("Source of the range"),
     ]  # fmt: skip
 
@@ -140,6 +142,12 @@ def _price(view: CaseView) -> list[str]:
         "no price given" if price is None else number(price), "–" if price is None else view.price_source,
         spread, source,
     ]  # fmt: skip
+
+
+def _named(case: CostCase, variant: str) -> str:
+    """A variant's name, with its GPUs where there are several."""
+    count = case.gpus.get(variant, 1)
+    return text(variant) if count == 1 else f"{text(variant)}, {count} GPUs"
 
 
 def _link(case: CostCase) -> str:

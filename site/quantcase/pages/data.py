@@ -10,10 +10,11 @@ from collector.bundle.check import RULES, Fault, outcome_of
 from collector.bundle.manifest import MANIFEST, list_files
 from collector.bundle.schema import TABLES, columns
 from collector.bundle.tables import read_text
+from quantcase.catalog import Case
 from quantcase.html import Column, none, table
-from quantcase.pages import figures, imported
+from quantcase.pages import figures, imported, origin
 from quantcase.pages.view import CaseView, render
-from quantcase.text import fixed, number, text
+from quantcase.text import counted, fixed, number, text
 
 __all__ = ["downloads", "page"]
 
@@ -49,7 +50,7 @@ def page(view: CaseView) -> str:
         environment=_environment(view),
         telemetry=figures.telemetry(view),
         imported=imported.section(case),
-        reproduce=_reproduce(view),
+        reproduce=origin.again(case),
     )
 
 
@@ -73,19 +74,19 @@ def _check(view: CaseView) -> str:
     lines = [f"<p>{head}</p>"]
     if faults:
         heads = [Column("Rule"), Column("Level"), Column("Where"), Column("What"), Column("What to do")]
-        rows = [_finding(fault) for fault in faults[:_FINDINGS]]
+        rows = [_finding(fault, view.case) for fault in faults[:_FINDINGS]]
         caption = f"The first {fixed(len(rows))} of {fixed(len(faults))} findings." if len(rows) < len(faults) else ""
         lines.append(table("check", heads, rows, caption))
     return "\n".join([*lines, f"<p>{counted}</p>"])
 
 
-def _finding(fault: Fault) -> list[str]:
+def _finding(fault: Fault, case: Case) -> list[str]:
+    """One finding; where it names the bundle's folder, not by the path on the machine that builds the site."""
+    home = f"results/{case.id}"
     return [
         text(fault.rule),
         f"<strong>{text(fault.level)}</strong>" if fault.level == "error" else text(fault.level),
-        text(fault.where),
-        text(fault.problem),
-        text(fault.fix),
+        *(text(words.replace(str(case.bundle.folder), home)) for words in (fault.where, fault.problem, fault.fix)),
     ]
 
 
@@ -120,7 +121,10 @@ def _preview(view: CaseView, name: str) -> str:
         column = kinds.get(head[i])
         titles.append(Column(text(head[i]), column is not None and column.kind != "string"))
     body = [[text(r[i][:160]) if i < len(r) else "" for i in used] for r in shown]
-    caption = f"The first {fixed(len(shown))} of {fixed(len(rows) - 1)} rows."
+    count = len(rows) - 1
+    caption = (
+        f"The first {fixed(len(shown))} of {fixed(count)} rows." if len(shown) < count else f"{counted(count, 'row')}."
+    )
     return table(f"data-{name}", titles, body, caption)
 
 
@@ -135,13 +139,3 @@ def _environment(view: CaseView) -> str:
     if not rows:
         return none("No environment was recorded.")
     return table("environment", [Column("Session"), Column("Part"), Column("What"), Column("Value")], rows)
-
-
-def _reproduce(view: CaseView) -> str:
-    info = view.case.bundle.info
-    lines = [
-        f"collect run {info.study} --gpu {info.gpu}",
-        f"collect check results/{view.case.id}",
-        "mkdocs build",
-    ]
-    return "<pre>" + "\n".join(text(line) for line in lines) + "</pre>"

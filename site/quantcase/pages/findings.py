@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from quantcase.analysis.memory import Leader, lighter, lightest, roomier, roomiest
+from quantcase.analysis.servers import mixed
 from quantcase.analysis.verdict import Verdict
 from quantcase.html import change, kind_words
 from quantcase.pages.view import CaseView
-from quantcase.text import fixed, load_words, number, said, signed_percent, text
+from quantcase.text import load_words, number, percent, said, signed_percent, text
 
-__all__ = ["headline", "key_finding", "leaders", "vram_finding"]
-
-_ROOM = 0.05  # a KV cache that grew by less is not worth a line of the answer
+__all__ = ["gainers", "headline", "key_finding", "leaders", "verdict_sentence", "vram_finding"]
 
 
 def headline(view: CaseView) -> str:
@@ -23,6 +23,8 @@ def headline(view: CaseView) -> str:
         return "No answer of ours: these are published figures, shown as their source gives them."
     if found.rule == "no-baseline":
         return "No answer yet: the baseline was not measured."
+    if found.rule == "not-compared":
+        return f"No answer yet: nothing was measured beside the baseline. {_memory_gain(view)}".strip()
     if found.rule == "quality-fail":
         failed = ", ".join(text(v.variant) for v in view.quality_verdicts.values() if v.grade == "fail")
         return f"No: the variants that are faster lose quality ({failed}). {_memory_gain(view)}".strip()
@@ -31,9 +33,9 @@ def headline(view: CaseView) -> str:
     if found.rule == "kernel":
         return "No answer: what is faster runs by a kernel path that is not known or a fallback."
     if not found.best:
-        said = "at the highest load no variant is faster than the baseline beyond the noise"
+        none_faster = "at the highest load no variant is faster than the baseline beyond the noise"
         gain = _memory_gain(view)
-        return f"Not for speed: {said}. {gain}" if gain else f"No: {said}."
+        return f"Not for speed: {none_faster}. {gain}" if gain else f"No: {none_faster}."
     gains = "; ".join(
         f"{text(c.workload)}: {leaders(view, c.workload)} {change(c)} throughput at {load_words(c.load)}"
         for c in found.best.values()
@@ -49,18 +51,21 @@ def headline(view: CaseView) -> str:
 
 def _memory_gain(view: CaseView) -> str:
     """What is won in memory alone by variants in whose answers no loss was detected; empty where nothing is."""
-    passed = {v.variant for v in view.quality_verdicts.values() if v.grade == "pass"}
-    found = [m for m in view.memory if m.row.variant in passed]
-    lighter = [m for m in found if m.weights_ratio < 1]
-    roomier = [m for m in found if m.kv_tokens_ratio > 1 + _ROOM]
+    judged = view.quality_verdicts
+    unproven = [m.row.variant for m in view.memory if m.row.variant not in judged]
+    unproven += [v.variant for v in judged.values() if v.grade != "pass"]
     parts = []
-    if lighter:
-        least = min(lighter, key=lambda m: m.weights_ratio)
-        parts.append(f"{text(least.row.variant)} needs {fixed(100 * (1 - least.weights_ratio))} % less for its weights")
-    if roomier:
-        most = max(roomier, key=lambda m: m.kv_tokens_ratio)
-        parts.append(f"{text(most.row.variant)} holds {fixed(100 * (most.kv_tokens_ratio - 1))} % more contexts")
+    if least := lightest(view.memory, unproven):
+        parts.append(f"{percent(1 - least.ratio)} less for the weights with {gainers(least)}")
+    if most := roomiest(view.memory, unproven):
+        parts.append(f"{percent(most.ratio - 1)} more contexts with {gainers(most)}")
     return f"For memory: {' and '.join(parts)}, with no loss of quality detected." if parts else ""
+
+
+def gainers(leader: Leader) -> str:
+    """The variant that gains most memory, with those that are as good."""
+    name = text(leader.memory.row.variant)
+    return f"{name} (as good: {', '.join(text(t) for t in leader.tied)})" if leader.tied else name
 
 
 def leaders(view: CaseView, workload: str) -> str:
@@ -108,23 +113,25 @@ def key_finding(view: CaseView, workload: str) -> str:
 def vram_finding(view: CaseView) -> str:
     """What quantizing frees, and what the freed memory becomes."""
     others = [m for m in view.memory if m.row.variant != view.case.baseline]
-    lighter = [m for m in others if m.weights_ratio < 0.98]
     if not others:
         return ""
     sentences = []
-    if lighter:
-        least = min(lighter, key=lambda m: m.weights_ratio)
+    if least := view.lightest:
         sentences.append(
-            f"The lightest weights are those of {text(least.row.variant)}: {number(least.row.weights_gib)} GiB, "
-            f"{signed_percent(least.weights_ratio)} against the baseline."
+            f"The lightest weights are those of {gainers(least)}: {number(least.memory.row.weights_gib)} GiB, "
+            f"{signed_percent(least.ratio)} against the baseline."
         )
-    roomy = max(others, key=lambda m: m.kv_tokens_ratio if m.kv_tokens_ratio == m.kv_tokens_ratio else 0.0)
-    if roomy.kv_tokens_ratio == roomy.kv_tokens_ratio and roomy.kv_tokens_ratio > 1:
+    if most := view.roomiest:
         sentences.append(
-            f"The most room for contexts has {text(roomy.row.variant)}: {number(roomy.row.kv_cache_tokens, 6)} tokens "
-            f"of KV cache, {signed_percent(roomy.kv_tokens_ratio)}."
+            f"The most room for contexts has {gainers(most)}: {number(most.memory.row.kv_cache_tokens, 6)} tokens "
+            f"of KV cache, {signed_percent(most.ratio)}."
         )
-    if any(m.row.engine == "vllm" for m in view.memory) and all(m.row.vram_loaded_mib for m in view.memory):
+    lost = [text(m.row.variant) for m in others if view.failed(m.row.variant) and (lighter(m) or roomier(m))]
+    if lost:
+        whose = "its" if len(lost) == 1 else "their"
+        sentences.append(f"What {' and '.join(lost)} would save is not counted: {whose} answers lose quality.")
+    alike = not mixed(view.case)  # a server over more GPUs takes more of them
+    if alike and any(m.row.engine == "vllm" for m in view.memory) and all(m.row.vram_loaded_mib for m in view.memory):
         sentences.append(
             "The driver shows nearly the same memory in use for every variant, because vLLM reserves its share of the "
             "card and gives what the weights leave to the KV cache: compare the parts, not the total."

@@ -223,7 +223,7 @@ def _bounds(measured: Sequence[Start]) -> str:
 
 
 def _percent(share: float) -> str:
-    shown = percent(abs(share), 1, " ")
+    shown = percent(abs(share))
     return shown if not shown.strip("0., %") else f"{'−' if share < 0 else '+'}{shown}"
 
 

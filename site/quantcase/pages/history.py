@@ -9,6 +9,7 @@ import pandas as pd
 
 from quantcase.analysis.between import COST
 from quantcase.analysis.between_document import CaseDocument
+from quantcase.analysis.gpus_boxes import apart
 from quantcase.analysis.series import HEADLINES, RECOVERY, VRAM, Change, Mark, Series, Step, series
 from quantcase.charts.figure import slug
 from quantcase.charts.history import over_time
@@ -110,8 +111,26 @@ def _sentence(s: Series, c: Change) -> str:
     at = f" in {text(c.workload)} at {load_words(c.load)}" if c.workload else ""
     return (
         f"{_date(s.runs[c.run])}: {_TITLES[c.metric][0]} of {text(c.variant)}{at} got **{c.word}**, "
-        f"{signed_percent(c.ratio)} {_interval(c)}"
+        f"{signed_percent(c.ratio)} {_interval(c)}{_moved(s, c.run)}"
     )
+
+
+def _moved(s: Series, run: int) -> str:
+    """Whether a run was made on another card or box than the one before: that may be what changed."""
+    before, after = s.runs[run - 1], s.runs[run]
+    if not apart(_boxes(before), _boxes(after)):
+        return ""
+    return f"; measured on another box, {text(_box(after))} and not {text(_box(before))}"
+
+
+def _boxes(run: CaseDocument) -> list[str]:
+    """The cards or boxes that a run's variants were measured on; those of its sessions where starts are not told."""
+    found = list(dict.fromkeys(b for v in run.variants.values() for b in v.boxes))
+    return found or (run.hardware.boxes if run.hardware else [])
+
+
+def _box(run: CaseDocument) -> str:
+    return ", ".join(_boxes(run)) or "not recorded"
 
 
 def _interval(c: Change) -> str:
@@ -147,12 +166,13 @@ def _runs(s: Series) -> str:
             _link(run),
             text(_engine(run)),
             text(_driver(run)),
+            text(_box(run)),
             f"{badge(run.grade)} {text(run.weights)} weights",
             _step(steps[i]) if i in steps else "first run",
         ]
         for i, run in enumerate(s.runs)
     ]
-    names = ("Date", "Case", "Engine", "Driver", "Evidence", "Changed since the run before")
+    names = ("Date", "Case", "Engine", "Driver", "Card or box", "Evidence", "Changed since the run before")
     return table(_name(s, "runs"), [Column(n) for n in names], rows)
 
 
@@ -189,7 +209,8 @@ def _figures(s: Series, money: Money) -> str:
     if not rows:
         return none("No figure was measured in these runs.")
     columns = [Column("Figure"), Column("Load"), Column("Variant")]
-    columns += [Column(f"{_date(run)}<br><small>{text(_engine(run))}</small>", True) for run in s.runs]
+    heads = (f"{_date(run)}<br><small>{text(_engine(run))}<br>{text(_box(run))}</small>" for run in s.runs)
+    columns += [Column(head, True) for head in heads]
     caption = (
         "95 % intervals where there are any; below a figure its change from the run before. "
         "A word stands where it holds after Holm over all figures of the series."
@@ -226,11 +247,11 @@ def _charts(s: Series, baseline: str, money: Money) -> str:
         title, unit = _TITLES[metric]
         unit, rate = _money(metric, unit, money)
         rows = [
-            (m.run, s.runs[m.run].created[:10], _engine(s.runs[m.run]), m.variant,
+            (m.run, s.runs[m.run].created[:10], _engine(s.runs[m.run]), _box(s.runs[m.run]), m.variant,
              *(rate * x for x in (m.value, m.low, m.high)))
             for m in mine
         ]  # fmt: skip
-        data = pd.DataFrame(rows, columns=["run", "date", "engine", "variant", "value", "low", "high"])
+        data = pd.DataFrame(rows, columns=["run", "date", "engine", "box", "variant", "value", "low", "high"])
         at = f": {workload} at {load}" if workload else ""
         named = [c for c in s.named if (c.metric, c.workload, c.load) == (metric, workload, load)]
         words = "; ".join(f"{c.variant} {c.word} on {s.runs[c.run].created[:10]}" for c in named)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quantcase.analysis.memory import stated
 from quantcase.analysis.points import pick
 from quantcase.html import Column, badge, delta, figure, none, table
 from quantcase.money import DOLLARS, Money
-from quantcase.pages.findings import headline
+from quantcase.pages.findings import gainers, headline
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, Options, render
-from quantcase.text import number, said, text
+from quantcase.text import number, said, signed_percent, text
 
 __all__ = ["cases_page", "page"]
 
@@ -48,10 +49,9 @@ def _card(view: CaseView, prefix: str) -> dict[str, object]:
         if cost is not None:
             amount = f"{view.money.number(cost.value)} {view.money.sign}"
             facts.append((f"{text(workload)} cost", f"{amount} per 1M output tokens"))
-    sound = (m for m in view.memory if m.row.weights_gib and not view.failed(m.row.variant))
-    lightest = min(sound, key=lambda m: m.row.weights_gib or 0, default=None)
-    if lightest is not None:
-        facts.append(("lightest weights", f"{text(lightest.row.variant)}, {number(lightest.row.weights_gib)} GiB"))
+    if least := view.lightest:
+        gib = number(least.memory.row.weights_gib)
+        facts.append(("lightest weights", f"{gainers(least)}, {gib} GiB ({signed_percent(least.ratio)})"))
     judged = [f"{text(v.variant)} {grade_badge(v.grade)}" for v in view.quality_verdicts.values()]
     facts.append(("quality", ", ".join(judged) or "not measured"))
     facts.append(("evidence", f"{badge(info.grade)} {text(info.weights)} weights, {text(info.status)}"))
@@ -79,7 +79,7 @@ def _matrix(views: Sequence[CaseView], prefix: str, money: Money) -> str:
                 cost = pick(view.points, variant, w.name, load, "usd_per_1m_output_tokens")
                 if speed is None:
                     continue
-                served = view.case.served(variant)
+                served = stated(view.case, variant)
                 base = variant == view.case.baseline
                 rows.append(
                     [

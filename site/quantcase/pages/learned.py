@@ -10,14 +10,17 @@ import re
 
 from quantcase.analysis.compare import Comparison
 from quantcase.analysis.loadtest import load_tests
+from quantcase.analysis.memory import roomier
 from quantcase.analysis.points import THROUGHPUT, pick
 from quantcase.analysis.stress import stressed
 from quantcase.html import change, kind_words
 from quantcase.pages import cost
 from quantcase.pages.findings import headline
 from quantcase.pages.predictions import own_words
+from quantcase.pages.servers import of_each
+from quantcase.pages.trust import repeats
 from quantcase.pages.view import CaseView
-from quantcase.text import fixed, load_words, number, signed_percent, text
+from quantcase.text import counted, fixed, load_words, number, signed_percent, text
 
 __all__ = ["MOST_WORDS", "draft", "section"]
 
@@ -53,7 +56,7 @@ def draft(view: CaseView) -> str:
     It keeps to `MOST_WORDS`: what a reader misses least goes first, the study's own next step, then how small a loss
     of quality would be seen, then the lightest load and the tail, the last workload before the first.
     """
-    if view.answer.rule in ("unsound", "simulated", "published", "no-baseline"):
+    if view.answer.withheld or view.answer.rule == "not-compared":
         return headline(view)
     judged, loads = _quality(view), _loads(view)
     paragraphs = [
@@ -121,25 +124,26 @@ def _kind(c: Comparison) -> str:
 def _memory(view: CaseView) -> list[str]:
     """What quantizing frees, and how many more contexts that holds."""
     base = next((m.row for m in view.memory if m.row.variant == view.case.baseline), None)
-    light = [m for m in view.memory if m.weights_ratio < 1 and not view.failed(m.row.variant)]
-    if base is None or not light:
-        return ["No variant has lighter weights than the baseline, so no memory is freed."]
-    m = min(light, key=lambda m: m.weights_ratio)
+    least = view.lightest
+    if base is None or least is None:
+        lost = " that keeps its quality" if any(view.failed(m.row.variant) for m in view.memory) else ""
+        return [f"No variant{lost} has lighter weights than the baseline, so no memory is freed."]
+    m = least.memory
     said = [
         f"The weights of {text(m.row.variant)} take {number(m.row.weights_gib)} GiB instead of "
-        f"{number(base.weights_gib)} GiB ({signed_percent(m.weights_ratio)})."
+        f"{number(base.weights_gib)} GiB ({signed_percent(least.ratio)})."
     ]
     if m.kv_tokens_ratio != m.kv_tokens_ratio:
         said.append("What the freed memory holds is not stated by the engine.")
-    elif m.kv_tokens_ratio > 1:
+    elif roomier(m):
         said.append(
             f"The engine gives that to the KV cache, {number(m.row.kv_cache_tokens, 7)} tokens instead of "
             f"{number(base.kv_cache_tokens, 7)}: {signed_percent(m.kv_tokens_ratio)} contexts of the same length."
         )
     else:
         said.append(
-            f"The KV cache stays at {number(m.row.kv_cache_tokens, 7)} tokens: no more contexts fit until it is set "
-            "larger."
+            f"Its KV cache holds {number(m.row.kv_cache_tokens, 7)} tokens and the baseline&#39;s "
+            f"{number(base.kv_cache_tokens, 7)}: no more contexts fit as served."
         )
     return said
 
@@ -164,7 +168,7 @@ def _cost(view: CaseView) -> list[str]:
             )
     if not said:
         return ["No saving in money is shown, because no gain in throughput is."]
-    hour = f"at {number(view.usd_per_hour)} {money.hourly} an hour and a card always in use"
+    hour = f"at {number(view.usd_per_hour)} {money.hourly} an hour{of_each(view)} and a card always in use"
     return [f"A million output tokens cost, {hour}, {'; '.join(said)}."]
 
 
@@ -202,8 +206,8 @@ def _sure(view: CaseView) -> str:
     case = view.case
     starts = sum(v.exit_state == "ok" for v in case.variants)
     said = (
-        f"Behind this stand {case.study.repeats} repeats of each load point, {starts} server starts and "
-        f"{fixed(len(case.requests))} requests"
+        f"Behind this stand {repeats(view)} of each load point, "
+        f"{counted(starts, 'server start')} and {counted(len(case.requests), 'request')}"
     )
     if view.trust.control is None:
         said += "; no second baseline (A/A) was timed, so the noise of the set-up itself is not known"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantcase.analysis.little import LEAST_IN_FLIGHT, Agreement, Little
-from quantcase.text import number, percent, text
+from quantcase.text import counted, number, percent, text
 
 __all__ = ["row"]
 
@@ -17,7 +17,8 @@ def row(found: Agreement) -> tuple[str, str, str]:
         return what, f"no closed repeat to ask it of: {why}", "none"
     low, high = found.span
     seen = (
-        f"{percent(low)} to {percent(high)} of it over {len(found.rows)} closed repeats; farthest {_place(far)}: "
+        f"{percent(low)} to {percent(high)} of it over {counted(len(found.rows), 'closed repeat')}; farthest "
+        f"{_place(far)}: "
         f"{number(far.throughput_req_s)} requests/s × {number(far.e2e_s)} s = {number(far.product)} of {far.asked}. "
         f"The ends of the steady window explain up to {percent(found.widest_tolerance)}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from collector.bundle.schema import Grade, Status, Weights
+from quantcase.analysis.save_gpu import AnswerKind
 from quantcase.pages.view import CaseView, Options
 
 __all__ = ["case_schema", "page", "schema"]
@@ -47,7 +48,9 @@ def page(views: Sequence[CaseView], options: Options) -> str:
         for v in views
     ]
     lines += [
+        "- [gpus.json](gpus/gpus.json): studies measured on several GPUs or boxes, ratios, winners, break-even prices",
         "- [Schema of case.json](schema/case-1.json): JSON Schema, draft 2020-12",
+        "- [Schema of gpus.json](schema/gpus-1.json): JSON Schema, draft 2020-12",
         "- [Schemas of the bundle](schema/): JSON Schema of every document, Table Schema of every CSV",
         "",
         "## How to read them",
@@ -55,6 +58,7 @@ def page(views: Sequence[CaseView], options: Options) -> str:
         "- [Methodology](methodology/): definitions and formulas of every figure, and what is not claimed",
         "- [Compare](compare/): any two variants side by side, and which cases are comparable",
         "- [History](history/): studies that were run again, and what changed",
+        "- [GPUs](gpus/): the same study on several GPUs and boxes: cost, latency, break-even prices, power",
         "",
         "## Optional",
         "",
@@ -81,7 +85,7 @@ def case_schema() -> dict[str, Any]:
     """The JSON Schema of `analysis.figures.case_document`. Open to further keys: a later one breaks no reader."""
     text, number = {"type": "string"}, {"type": ["number", "null"]}
     figure = {
-        "key": text | {"description": "dotted: workload.load.variant.metric, cost., vram., startup., quality."},
+        "key": text | {"description": "dotted: workload.load.variant.metric, cost., vram., startup., gpus., quality."},
         "value": number,
         "unit": text,
         "low": number | {"description": "95 % interval; null where it cannot be told"},
@@ -101,7 +105,15 @@ def case_schema() -> dict[str, Any]:
         "manifest_sha256": {"type": "string", "pattern": "^([0-9a-f]{64})?$"},
         "collector_version": text,
     }
-    return {
+    change = {"metric": text, "ratio": number, "low": number, "high": number, "class": text}
+    saved = {
+        "variant": text, "gpus": {"type": "integer"}, "against": text, "against_gpus": {"type": "integer"},
+        "workload": text, "load": text | {"description": "the heaviest that both have"},
+        "answer": {"enum": list(get_args(AnswerKind))},
+        "throughput": _all(change), "throughput_per_gpu": _all(change),
+        "latency": {"type": "array", "items": _all({"load": text, **change})},
+    }  # fmt: skip
+    made: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Quantcase case.json, version 1",
         "description": "Every figure of one case at full precision, with its interval, n and source.",
@@ -127,6 +139,12 @@ def case_schema() -> dict[str, Any]:
             }
         ),
     }  # fmt: skip
+    made["properties"]["save_gpu"] = {  # later than version 1, so not required
+        "type": "array",
+        "description": "quantized on fewer GPUs against unquantized on more, by workload; ratios to the latter",
+        "items": _all(saved),
+    }
+    return made
 
 
 def _all(properties: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from quantcase.html import Column, delta, figure, none, table
 from quantcase.pages import figures
 from quantcase.pages.findings import key_finding
 from quantcase.pages.view import CaseView
-from quantcase.text import fixed, number, said, span, text
+from quantcase.text import counted, fixed, number, said, span, text
 
 __all__ = ["section"]
 
@@ -48,7 +48,7 @@ def section(view: CaseView, *, batch: bool) -> str:
         if _is_batch(w.name) != batch or w.name not in measured:
             continue
         parts.append(
-            f"**{text(w.title or w.name)}**: about {fixed(w.input_tokens)} tokens in, {_LENGTHS[w.natural_length]} "
+            f"**{text(w.title or w.name)}**: about {counted(w.input_tokens, 'token')} in, {_LENGTHS[w.natural_length]} "
             f"{fixed(w.output_tokens)} out, {_SCHEDULES[w.schedule]}, `{w.api}` API."
         )
         parts.append(_load_table(view, w.name))

@@ -6,15 +6,17 @@ import re
 
 from quantcase.analysis import experiments as log
 from quantcase.analysis.experiments import Experiment, Row
+from quantcase.analysis.memory import lighter
 from quantcase.analysis.points import THROUGHPUT
 from quantcase.analysis.quality import Quality
+from quantcase.catalog import Case
 from quantcase.html import Column, change, delta, figure, none, table
-from quantcase.pages import loadtest, log_findings
+from quantcase.pages import loadtest, log_findings, origin
 from quantcase.pages.data import downloads
 from quantcase.pages.log_findings import bullets
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import signed
-from quantcase.text import fixed, load_words, number, plain, said, signed_percent, span, text
+from quantcase.text import counted, fixed, load_words, number, plain, said, signed_percent, span, text
 
 __all__ = ["page"]
 
@@ -35,6 +37,10 @@ _MAKER = (
 def page(view: CaseView) -> str:
     """The Markdown of `cases/<id>/log/index.md`."""
     case = view.case
+    if origin.of(case).way == "published" and case.cells.empty:
+        why = "Somebody else ran these experiments: the source states no load points, rows or logs. Its figures"
+        head = f"# Experiment log: {text(case.title)}\n\n{view.trail('log')}\n\n{view.banners()}"
+        return f"{head}\n\n{none(f'{why} stand on the case page, and what it says of its method in the notes.')}\n"
     rows = log.experiment_rows(case, view.points)
     states = log.matrix(case)
     return render(
@@ -67,10 +73,16 @@ def _overview(view: CaseView) -> str:
         ["GPU", text(gpu.get("name") or f"{case.profile.title if case.profile else info.gpu}; {missing}")],
         ["CUDA", text(gpu.get("cuda") or "not recorded")],
         ["Driver", text(gpu.get("driver") or "not recorded")],
-        [f"{_ENGINES.get(case.study.engine.name, text(case.study.engine.name))} version", text(versions)],
-        ["Repeats of a load point", f"{case.study.repeats} a server start, over {case.study.starts} of them"],
+        [f"{_ENGINES.get(case.study.engine.name, 'Engine')} version", text(versions)],
+        ["Repeats of a load point", _repeats(case)],
     ]
     return table("overview", [Column("What"), Column("Value")], rows)
+
+
+def _repeats(case: Case) -> str:
+    if not origin.of(case).ours:
+        return f"{fixed(case.study.repeats)}; how often the server was started is not known"
+    return f"{fixed(case.study.repeats)} a server start, over {counted(case.study.starts, 'start')}"
 
 
 def _matrix(view: CaseView, states: list[Experiment]) -> str:
@@ -147,12 +159,12 @@ def _observations(view: CaseView, name: str) -> str:
         return none("Nothing was observed: it did not serve.")
     r, lines = m.row, []
     peak = "not read" if r.vram_peak_mib is None else f"{fixed(r.vram_peak_mib)} MiB"
-    weights = "not stated" if r.weights_gib is None else f"{number(r.weights_gib)} GiB by the engine&#39;s word"
+    whose = "the size of its files" if m.by_files else "by the engine&#39;s word"
+    weights = "not stated" if r.weights_gib is None else f"{number(r.weights_gib)} GiB, {whose}"
     lines.append(f"GPU memory: weights {weights}; the driver&#39;s peak {peak}.")
-    saved = log.saved_gib(view.case, name)
     if name != view.case.baseline:
-        known = saved is not None and m.weights_ratio == m.weights_ratio
-        gained = f"{signed_percent(m.weights_ratio)}, memory saved {number(saved)} GiB" if known else "not known"
+        known = m.weights_ratio == m.weights_ratio
+        gained = f"{signed_percent(m.weights_ratio)}, memory saved {number(m.saved_gib)} GiB" if known else "not known"
         lines.append(f"Weights against the baseline: {gained}.")
     ready = [number(v.healthy_s) for v in view.case.starts(name) if v.healthy_s is not None]
     lines.append(
@@ -218,12 +230,13 @@ def _worked(view: CaseView) -> str:
     lines += [
         f"{text(m.row.variant)}: weights {signed_percent(m.weights_ratio)}"
         for m in view.memory
-        if m.weights_ratio < 0.98
+        if lighter(m) and not view.failed(m.row.variant)
     ]
     passed = [text(v.variant) for v in view.quality_verdicts.values() if v.grade == "pass"]
     if passed:
         lines.append(f"No loss of quality was detected for {', '.join(passed)}")
-    return bullets(lines, "Nothing was gained beyond the noise.")
+    nothing = "Nothing was compared" if view.answer.rule == "not-compared" else "Nothing was gained beyond the noise"
+    return bullets(lines, f"{nothing}.")
 
 
 def _challenges(view: CaseView, states: list[Experiment]) -> str:
@@ -240,23 +253,21 @@ def _challenges(view: CaseView, states: list[Experiment]) -> str:
         if e.status in ("pending", "skipped", "in progress")
     ]
     lines += [f"**{text(f.where)}**: {said(f.words)}" for f in view.trust.flags]
-    shown = bullets(lines, "No server start failed, and nothing was seen that casts doubt on the measurement.")
+    failed = "No server start failed, and nothing" if origin.of(view.case).ours else "Nothing"
+    shown = bullets(lines, f"{failed} was seen that casts doubt on the measurement.")
     solved = "What was done about them stands, where a person wrote it down, in the bundle&#39;s notes."
     return f"{shown}\n\n{solved}" if lines else shown
 
 
 def _appendix(view: CaseView) -> str:
-    case, info = view.case, view.case.bundle.info
-    commands = [
-        f"collect run {info.study} --gpu {info.gpu}",
-        f"collect check results/{case.id}",
-        f"collect show results/{case.id}",
-    ]
+    case = view.case
+    commands = [*origin.commands(case), f"collect show results/{case.id}"]
     suites: dict[str, int] = {}
     for item in case.quality_items.values():
         suites[item.suite] = suites.get(item.suite, 0) + 1
     asked = ", ".join(f"{text(name)} ({fixed(count)} prompts)" for name, count in suites.items())
-    prompts = f"Prompts of the load: {text(case.study.prompts.kind)}, seed {case.study.seed}."
+    made = f"{text(case.study.prompts.kind)}, seed {case.study.seed}" if origin.of(case).ours else "not known here"
+    prompts = f"Prompts of the load: {made}."
     return "\n\n".join(
         [
             "Commands:",

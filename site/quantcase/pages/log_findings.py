@@ -11,12 +11,15 @@ from quantcase.analysis import scaling
 from quantcase.analysis.experiments import Balance, Choice, Figure, Row
 from quantcase.analysis.points import LEAST, Point
 from quantcase.analysis.scaling import Capacity
+from quantcase.analysis.servers import several
 from quantcase.html import Column, none, table
 from quantcase.money import Money
 from quantcase.pages import log_balance, same_bits
+from quantcase.pages.findings import gainers
 from quantcase.pages.log_balance import at, named
+from quantcase.pages.servers import of_each, of_gpus
 from quantcase.pages.view import CaseView
-from quantcase.text import fixed, number, percent, plain, said, signed_percent, span, text
+from quantcase.text import counted, fixed, number, percent, plain, said, signed_percent, span, text
 
 __all__ = ["bullets", "sections"]
 
@@ -150,9 +153,12 @@ def _cost(view: CaseView, found: list[_Found]) -> str:
             c = log.best([r for r in f.rows if r.variant == variant], "cost")
             if price is None or c is None or (x := c.row.req_s) is None:
                 continue
-            amounts = [_amount(view.money, price, x, many) for many in (1_000, 1_000_000)]
+            hour = price * c.row.gpus
+            amounts = [_amount(view.money, hour, x, many) for many in (1_000, 1_000_000)]
             rows.append([text(f.workload), at(c.row), span(x.value, x.low, x.high), *amounts, number(c.row.n)])
     why = "The most cost-effective is what answers most requests per second, since the hour costs the same for all:"
+    if several(view.case):
+        why = "The most cost-effective is what answers most requests per second and GPU, since every GPU is paid for:"
     said = f"{why}\n\n{bullets(cheapest, 'No requests per second were measured.')}"
     if price is None:
         return f"{said}\n\n" + none("No price is known for this GPU, so no cost is given: set one in mkdocs.yml.")
@@ -162,7 +168,8 @@ def _cost(view: CaseView, found: list[_Found]) -> str:
     names = ["Workload", "Cheapest of each variant", "samples/s", f"{code} per 1K requests", f"{code} per 1M requests"]
     columns = [Column(n, i > 1) for i, n in enumerate([*names, "n"])]
     caption = (
-        f"{number(price)} USD per hour ({view.price_source}), in use all the time: at half the use it costs twice."
+        f"{number(price)} USD per hour{of_each(view)} ({view.price_source}), in use all the time: at half the use it "
+        "costs twice."
     )
     return "\n\n".join([said, *filter(None, [view.money.note()]), table("cost-requests", columns, rows, caption)])
 
@@ -218,11 +225,8 @@ def _settings(d: scaling.Deployment) -> str:
 
 def _savings(view: CaseView, found: list[_Found]) -> str:
     lines = []
-    out = log.excluded(view.case, view.quality_verdicts)
-    light = [m for m in view.memory if m.weights_ratio < 1 and m.row.variant not in out]
-    if light:
-        least = min(light, key=lambda m: m.weights_ratio)
-        lines.append(f"{text(least.row.variant)} has the lightest weights: {signed_percent(least.weights_ratio)}.")
+    if least := view.lightest:
+        lines.append(f"The lightest weights: {gainers(least)}, {signed_percent(least.ratio)}.")
     lines += [
         f"{text(f.workload)}: {at(f.ratio.row)} gives the most throughput for each ms of P95.{_tie(f.ratio)}"
         for f in found
@@ -283,12 +287,15 @@ def _capacity(c: Capacity) -> str:
     )
     mu = f"{span(c.req_s, c.low, c.high)} requests/s"
     words = said(c.load.words)
-    return f"{text(c.workload)}, {text(c.variant)}: mu = {mu} per worker at {words}, {c.runs} repeats: {basis}."
+    return (
+        f"{text(c.workload)}, {text(c.variant)}: mu = {mu} per worker{of_gpus(c.gpus)} at {words}, "
+        f"{counted(c.runs, 'repeat')}: {basis}."
+    )
 
 
 def _need(view: CaseView, c: Capacity, per_minute: int) -> list[str]:
     n = scaling.need(c, per_minute, view.usd_per_hour)
-    use = percent(n.use, 1, " ") + (", mostly idle" if n.use < scaling.LOW_USE else "")
+    use = percent(n.use) + (", mostly idle" if n.use < scaling.LOW_USE else "")
     return [
         fixed(per_minute),
         text(c.workload),

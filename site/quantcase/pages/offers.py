@@ -21,7 +21,7 @@ from quantcase.catalog import Case
 from quantcase.html import Column, change, none, table
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.view import CaseView, render
-from quantcase.text import load_words, number, percent, text
+from quantcase.text import load_words, number, percent, signed_percent, text
 
 __all__ = ["Offer", "index", "page", "read"]
 
@@ -181,10 +181,10 @@ def _memory(seen: Sequence[Seen]) -> list[list[str]]:
     found = lightest(seen)
     if found is None:
         return [["Weights", "–", "No measured case on a GPU states weights smaller than its baseline&#39;s."]]
-    case, m = found
-    shown = f"{text(m.row.variant)} {percent(m.weights_ratio, 0)} of the baseline&#39;s"
-    shown += f", {number(m.row.weights_gib)} GiB"
-    return [["Lightest weights", shown, f"As the engine states them, one figure a server start: {_link(case)}"]]
+    case, leader = found
+    row = leader.memory.row
+    shown = f"{text(row.variant)} {signed_percent(leader.ratio)}, {number(row.weights_gib)} GiB"
+    return [["Lightest weights", shown, f"Of the first server start, against the baseline&#39;s: {_link(case)}"]]
 
 
 def _quality(seen: Sequence[Seen]) -> list[list[str]]:

@@ -125,7 +125,9 @@ def _time(plan: Plan) -> str:
         said.append(f"**Time.** About {_minutes(plan.minutes)} minutes.")
     if plan.cost_usd is not None and plan.price is not None:
         cost = f"{fixed(plan.cost_usd.mid, 2)} USD ({fixed(plan.cost_usd.low, 2)} to {fixed(plan.cost_usd.high, 2)})"
-        quoted = f"{fixed(plan.price.usd_per_hour, 2)} USD an hour ({text(plan.price.source)}, {text(plan.price.date)})"
+        each = " for each GPU" if any(v.gpus > 1 for v in plan.variants) else ""
+        source = f"{text(plan.price.source)}, {text(plan.price.date)}"
+        quoted = f"{fixed(plan.price.usd_per_hour, 2)} USD an hour{each} ({source})"
         said.append(f"**Money.** About {cost} at {quoted}.")
     elif plan.minutes is not None:
         said.append(none("No price of an hour is known, so there is no cost."))

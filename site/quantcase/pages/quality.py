@@ -35,6 +35,8 @@ def sentence(view: CaseView) -> str:
             return "Quality is not measured: these are dummy weights, which answer nothing."
         if case.bundle.info.grade == "simulated":
             return "Quality is not measured: a replay has timings and no answers."
+        if case.bundle.info.grade == "published":
+            return "Quality is not known: the source gives no score of the answers."
         return "Quality was not measured in this run. A speed gain without it is half a case study: measure it first."
     if not view.quality_verdicts:
         return "Answers were collected, and no verdict is made of them: the bundle has faults."
@@ -284,6 +286,8 @@ def _form(view: CaseView) -> str:
 
 
 def _how_asked(view: CaseView) -> str:
+    if not view.quality:
+        return "Nothing was asked in this run that answers could be judged by."
     if view.case.bundle.info.grade == "imported":
         return "The answers were taken from another tool's files, as it asked for them."
     return (

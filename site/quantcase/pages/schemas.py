@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from collector.bundle import imported, published
 from collector.bundle.answers import LikelihoodRow, Mark, QualityItem, QualityRow
+from collector.bundle.co_location import CoLocation
 from collector.bundle.manifest import table_schema
 from collector.bundle.planned import Plan
 from collector.bundle.predictions import Predictions
@@ -26,7 +27,7 @@ from collector.bundle.schema import FORMAT, TABLES, ClientFacts, Environment, Ma
 from collector.bundle.stress import StressRow
 from quantcase.pages.view import render
 
-__all__ = ["Schema", "documents", "files", "others", "page", "tables"]
+__all__ = ["Schema", "documents", "files", "others", "page", "portable", "tables"]
 
 _JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 _TABLE_SCHEMA = "https://datapackage.org/profiles/2.0/tableschema.json"
@@ -57,6 +58,7 @@ _DOCUMENTS: tuple[tuple[str, type[Struct], str], ...] = (
     ("likelihood.jsonl.gz", LikelihoodRow, "One line: log-probabilities of one fixed text, in nats."),
     ("stress.jsonl", StressRow, "One line: one step of the stress test and what happened."),
     ("predictions.json", Predictions, "What a person expected of one variant before the run."),
+    ("co_location.json", CoLocation, "One cell alone against the same cell beside other servers on the box."),
     ("planned.json", Plan, "The estimates of a study on a card before it is run: memory, time, cost."),
     ("imported.json", imported.ImportedDocument, "Which files of which tool were read, and what they do not say."),
     ("redacted.json", Redacted, "What a redacted copy lacks, and of which bundle it was made."),
@@ -89,7 +91,8 @@ def tables() -> list[Schema]:
     said = {t.path: _sentence(t.holds) for t in TABLES.values()}
     said[imported.TABLE] = "Figures as another tool states them, each with its definition."
     said[published.TABLE] = "Figures as their source published them."
-    ours = [Schema(path, says, _table(path, table_schema(path) or {})) for path, says in said.items()]
+    fewer = {"fieldsMatch": "superset"}  # a bundle of before a column has the ones before it
+    ours = [Schema(path, says, _table(path, {**(table_schema(path) or {}), **fewer})) for path, says in said.items()]
     return [*ours, *others()]
 
 
@@ -153,16 +156,16 @@ def _table(path: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _json_schema(file: str, kind: type[Struct]) -> dict[str, Any]:
     made = msgspec.json.schema(kind)
-    return {"$schema": _JSON_SCHEMA, "title": f"Quantcase {file}, format {FORMAT}", **_portable(made)}
+    return {"$schema": _JSON_SCHEMA, "title": f"Quantcase {file}, format {FORMAT}", **portable(made)}
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """The same schema for any validator: ECMA 262 has no `\\Z` in a pattern; docstrings without their indentation."""
     if isinstance(value, list):
-        return [_portable(v) for v in value]
+        return [portable(v) for v in value]
     if not isinstance(value, dict):
         return value
-    made = {k: _portable(v) for k, v in value.items()}
+    made = {k: portable(v) for k, v in value.items()}
     if isinstance(made.get("pattern"), str):
         made["pattern"] = made["pattern"].replace(r"\Z", "$")
     if isinstance(made.get("description"), str):

@@ -321,7 +321,7 @@ def _seen(d: Device | None, *, mib: bool = False) -> str:
     shown = number(d.driver_mib if mib else d.driver_mib / 1024) + ("" if d.at == "peak" else " once ready")
     if d.gap is None or not d.disagrees:
         return shown
-    gap = f"{d.gap:+.0%}".replace("-", "−").replace("%", " %")
+    gap = f"{100 * d.gap:+.0f} %".replace("-", "−")
     return f'{shown} <span class="qc-check" data-state="look">! {gap} against the buffers</span>'
 
 

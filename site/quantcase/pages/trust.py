@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from quantcase.analysis.trust import Trust
 from quantcase.html import Column, delta, table
-from quantcase.pages import little
+from quantcase.pages import company, little
 from quantcase.pages.view import CaseView
 from quantcase.text import fixed, number, percent, said, text
 
-__all__ = ["panel", "section"]
+__all__ = ["panel", "repeats", "section"]
 
 _STATES = {"ok": "✓ ok", "look": "! look", "none": "– not recorded"}
 Row = tuple[str, str, str]  # what, seen, state; safe text
@@ -20,7 +20,7 @@ def panel(view: CaseView) -> str:
     look = sum(state == "look" for _, _, state in rows)
     many = "s" if seen.starts[1] > 1 else ""
     words = [
-        f"{_span(seen.repeats)} repeats a cell over {_span(seen.starts)} server start{many}",
+        f"{repeats(view)} a cell over {_span(seen.starts)} server start{many}",
         f"{fixed(seen.requests)} requests, {fixed(seen.failed)} failed",
         "A/A control measured" if seen.control else "no A/A control",
         f"{look} of {len(rows)} checks want a look" if look else f"all {len(rows)} checks passed or were not recorded",
@@ -32,9 +32,14 @@ def panel(view: CaseView) -> str:
     )
 
 
+def repeats(view: CaseView) -> str:
+    """How often the cells were measured: `3 repeats`, `1 to 3 repeats`."""
+    return f"{_span(view.trust.repeats)} repeat{'' if view.trust.repeats[1] == 1 else 's'}"
+
+
 def section(view: CaseView) -> str:
     """The same table in the methodology, and every single doubt."""
-    parts = ["### Can I trust this?", _table(_rows(view), "trust-all")]
+    parts = ["### Can I trust this?", _table(_rows(view), "trust-all"), *company.section(view.trust.together)]
     if view.trust.flags:
         rows = [[text(f.kind), text(f.where), said(f.words)] for f in view.trust.flags]
         parts.append("### Doubts\n\n" + table("doubts", [Column("Kind"), Column("Where"), Column("What")], rows))
@@ -86,7 +91,7 @@ def _design(view: CaseView, seen: Trust) -> list[Row]:
 
 def _steady(seen: Trust) -> list[Row]:
     low, high = seen.windows_s
-    windows = f"{number(low)} to {number(high)} s" if low == low else "none"
+    windows = "none" if low != low else f"{number(low)} to {number(high)} s" if low != high else f"{number(low)} s"
     if not seen.steady:
         state, words = "none", "not recorded by that collector"
     else:
@@ -142,6 +147,7 @@ def _machine(view: CaseView, seen: Trust) -> list[Row]:
         rows.append(("Clocks under load", words, "look" if kinds & {"clocks", "throttled"} else "ok"))
     noise = sum(f.kind == "spread" for f in seen.flags)
     rows.append(("Cells whose repeats vary by more than 5 %", f"{noise}", "look" if noise else "ok"))
+    rows += company.rows(seen.together)
     others = [f for f in seen.flags if f.kind in ("foreign", "machines")]
     words = "; ".join(f"{text(f.where)}: {said(f.words)}" for f in others[:3]) or "no sign of it"
     rows.append(("Anything else on the machine", words, "look" if others else "ok"))

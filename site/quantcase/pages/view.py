@@ -8,8 +8,9 @@ from functools import cache, cached_property
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quantcase.analysis.compare import Comparison, comparisons
+from quantcase.analysis.experiments import excluded
 from quantcase.analysis.hierarchy import Estimate
-from quantcase.analysis.memory import Memory, memory
+from quantcase.analysis.memory import Leader, Memory, lightest, memory, roomiest
 from quantcase.analysis.points import Key, Point, cell_estimates, points
 from quantcase.analysis.quality import Quality, control, qualities
 from quantcase.analysis.quality_verdict import QualityVerdict, judge
@@ -128,6 +129,16 @@ class CaseView:
     @cached_property
     def memory(self) -> list[Memory]:
         return memory(self.case)
+
+    @property
+    def lightest(self) -> Leader | None:
+        """Whose weights shrink most, of those that may be chosen at all; None where no change is large enough."""
+        return lightest(self.memory, excluded(self.case, self.quality_verdicts))
+
+    @property
+    def roomiest(self) -> Leader | None:
+        """Whose KV cache holds the most tokens, by the same rule."""
+        return roomiest(self.memory, excluded(self.case, self.quality_verdicts))
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

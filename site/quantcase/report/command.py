@@ -10,7 +10,7 @@ import msgspec
 
 from collector.bundle.read import QuantcaseError
 from quantcase import client as sites
-from quantcase import redaction
+from quantcase import redaction, remote
 from quantcase.pages.view import Options
 from quantcase.report.document import html_document, open_case
 from quantcase.report.pdf import pdf
@@ -20,7 +20,7 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("bundle")
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The PDF to write.")
 @click.option("--client", default="", metavar="NAME", help="For whom: stands on the title page and in the page heads.")
 @click.option(
@@ -28,9 +28,10 @@ __all__ = ["report"]
     help="A client's site: its name, prices, currency, number signs, and what it takes out.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over FILE when it is there.")
-def report(bundle: Path, out: Path, client: str, config: Path | None, force: bool) -> None:
-    """Write one case as a PDF report."""
-    if out.resolve().is_relative_to(bundle.resolve()):
+def report(bundle: str, out: Path, client: str, config: Path | None, force: bool) -> None:
+    """Write one case as a PDF report. BUNDLE is a folder, or an fsspec URL of one."""
+    folder = remote.bundle(bundle, Path(".cache") / "quantcase") if remote.is_url(bundle) else Path(bundle)
+    if out.resolve().is_relative_to(folder.resolve()):
         raise QuantcaseError(
             f"{out} lies inside the bundle", fix="write it elsewhere: a bundle keeps only its own files"
         )
@@ -38,7 +39,7 @@ def report(bundle: Path, out: Path, client: str, config: Path | None, force: boo
         raise QuantcaseError(f"{out} is there already", fix="give another name, or --force to write over it")
     site = sites.from_config(config) if config is not None else sites.Settings()
     made = _made(
-        bundle if bundle.name else bundle.resolve(), msgspec.structs.replace(site, client=client or site.client)
+        folder if folder.name else folder.resolve(), msgspec.structs.replace(site, client=client or site.client)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside it first: a report that is cut off by a full disk leaves no half of one.

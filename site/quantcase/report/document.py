@@ -22,6 +22,7 @@ from quantcase.html import Column, badge, none, table
 from quantcase.pages import case as case_page
 from quantcase.pages import data, quality, trust
 from quantcase.pages.findings import headline
+from quantcase.pages.servers import of_each
 from quantcase.pages.view import CaseView
 from quantcase.report.fit import fit_tables
 from quantcase.text import fixed, plain, text
@@ -108,8 +109,9 @@ def _source(view: CaseView) -> str:
     parts = sections(case_page.page(view))
     answer = parts.pop("").split("\n", 1)[-1]  # without the title, which has a page of its own
     answer = answer.replace(trust.panel(view), "").replace(view.banners(), "").strip()
-    doubts = sections(trust.section(view), 3).get("Doubts", "")
-    whole = {"Answer": answer, "Trust": trust.panel(view) + (f"\n\n### Doubts\n\n{doubts}" if doubts else "")}
+    known = sections(trust.section(view), 3)
+    more = [f"### {name}\n\n{known[name]}" for name in ("Servers side by side", "Doubts") if name in known]
+    whole = {"Answer": answer, "Trust": "\n\n".join([trust.panel(view), *more])}
     whole |= parts
     # The checks and the doubts stand under Trust already.
     whole["Methodology"] = parts["Methodology"].replace(trust.section(view), "").strip()
@@ -164,7 +166,9 @@ def _appendix(view: CaseView) -> str:
     """Which bundle this is, to the byte: identity, files, environment, and how to do it again."""
     case, info = view.case, view.case.bundle.info
     page = sections(data.page(view))
-    prices = f"{plain(view.usd_per_hour)} USD an hour, {view.price_source}" if view.usd_per_hour is not None else "none"
+    prices = "none"
+    if view.usd_per_hour is not None:
+        prices = f"{plain(view.usd_per_hour)} USD an hour{of_each(view)}, {view.price_source}"
     done = f"{fixed(info.cells_done)} of {fixed(info.cells_planned)}"
     rows = [
         ["Bundle", text(case.id)],

@@ -1,0 +1,87 @@
+"""On which physical card or box each server start was measured, as far as a bundle knows it.
+
+A card is told by the hash of its UUID (`environment.json`), which names no machine: of its 16 digits the first 8 are
+shown. A box is told by `box`, where a session states one. Two cards of one type are never quite alike (clocks under the
+same power limit differ, the "silicon lottery"), so figures of two of them are two measurements and not one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from collector.bundle.schema import Session, VariantRow
+from quantcase.analysis.gpu_count import gpu_count
+from quantcase.catalog import Case
+
+__all__ = ["DIGITS", "apart", "boxes_of", "session_boxes"]
+
+DIGITS = 8  # of a hash that are shown: enough to tell the cards of a project apart
+_WORDS = ("card", "cards")
+
+
+def boxes_of(case: Case) -> dict[str, list[str]]:
+    """variant -> the boxes that its server starts ran on, each once, in order; no entry where none is known.
+
+    A box reads `card 0e45c4e4`, `cards 0e45c4e4 + e89ff6da` for a server over two, or as the session names it. A start
+    belongs to the session in which its first request was sent: later sessions stand beside the first by the wall clock.
+    """
+    sessions = case.bundle.environment().sessions
+    if not sessions:
+        return {}
+    begun = case.requests.groupby(["variant", "start"])["started_s"].min().to_dict()
+    found: dict[str, list[str]] = {}
+    for row in case.variants:
+        at = begun.get((row.variant, row.start))
+        if row.exit_state != "ok" or at is None:
+            continue
+        name = _name(_session(sessions, float(at)), row)
+        mine = found.setdefault(row.variant, []) if name else []
+        if name and name not in mine:
+            mine.append(name)
+    return found
+
+
+def session_boxes(sessions: Sequence[Session]) -> list[str]:
+    """Every box of these sessions by name, each once, in order: for cases whose server starts are not told apart."""
+    names = (_stated(s) or _cards(s, range(len(s.gpus))) for s in sessions)
+    return [n for n in dict.fromkeys(names) if n]
+
+
+def apart(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether two sides are known to have been measured on boxes that they do not share."""
+    return bool(ours) and bool(theirs) and not set(ours) & set(theirs)
+
+
+def _session(sessions: Sequence[Session], at: float) -> Session:
+    """The last session that had begun at `at`, in seconds since the bundle was created."""
+    first = sessions[0].wall_unix_s
+    for session, later in pairwise(sessions):
+        if at < later.wall_unix_s - first:
+            return session
+    return sessions[-1]
+
+
+def _name(session: Session, row: VariantRow) -> str:
+    cards = range(len(session.gpus))
+    if row.gpu_indices:
+        wanted = set(row.gpu_indices.split("|"))
+        cards_used = [i for i in cards if str(session.gpus[i].get("index", i)) in wanted]
+    elif len(session.gpus) in (1, gpu_count([row])):
+        cards_used = list(cards)
+    else:  # which of the box's cards it was is not recorded
+        cards_used = []
+    return " ".join(n for n in (_stated(session), _cards(session, cards_used)) if n)
+
+
+def _cards(session: Session, which: Sequence[int]) -> str:
+    hashes = [str(session.gpus[i].get("uuid_sha256") or "")[:DIGITS] for i in which]
+    if not hashes or not all(hashes):
+        return ""
+    return f"{_WORDS[len(hashes) > 1]} {' + '.join(sorted(hashes))}"
+
+
+def _stated(session: Session) -> str:
+    """The box's own name, where the session states one."""
+    box = session.host.get("box") or getattr(session, "box", None)
+    return f"box {str(box)[:40]}" if box else ""

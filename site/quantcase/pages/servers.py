@@ -1,0 +1,43 @@
+"""Words for servers over several GPUs, wherever a page speaks of a price, a header or a server."""
+
+from __future__ import annotations
+
+from quantcase.analysis.compare import PER_GPU, Comparison
+from quantcase.analysis.servers import gpu_counts, mixed, several
+from quantcase.pages.view import CaseView
+from quantcase.text import text
+
+__all__ = ["count_words", "note", "of_each", "of_gpus", "throughput_words"]
+
+
+def count_words(count: int) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+
+
+def of_each(view: CaseView) -> str:
+    """What follows the price of an hour: empty where every server has one GPU."""
+    return " for each GPU of a server" if several(view.case) else ""
+
+
+def of_gpus(count: int) -> str:
+    """What follows the word server or worker: empty for one of a single GPU."""
+    return "" if count == 1 else f" of {count_words(count)}"
+
+
+def throughput_words(c: Comparison) -> str:
+    """What a comparison of throughput is of."""
+    return "throughput per GPU" if c.metric == PER_GPU else "throughput"
+
+
+def note(view: CaseView) -> str:
+    """Which servers have how many GPUs, and what the figures are of; empty where every server has one."""
+    counts = gpu_counts(view.case)
+    if not several(view.case):
+        return ""
+    by_count: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        by_count.setdefault(count, []).append(text(name))
+    told = "; ".join(f"{count_words(n)}: {', '.join(names)}" for n, names in sorted(by_count.items()))
+    differ = " A difference between servers of unlike GPUs says how many each has." if mixed(view.case) else ""
+    return f"Servers by their GPUs: {told}. Throughput and KV tokens are of the server; costs count every GPU.{differ}"

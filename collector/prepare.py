@@ -83,7 +83,9 @@ def narrowed(study: Study, names: tuple[str, ...]) -> Study:
     if study.baseline not in names:
         raise UsageFault(f"the baseline {study.baseline} is not among the variants", fix="name it too")
     kept = study.predictions if study.predictions and study.predictions.variant in names else None
-    return msgspec.structs.replace(study, variants=[v for v in study.variants if v.name in names], predictions=kept)
+    control = study.control if study.control in names else ""
+    variants = [v for v in study.variants if v.name in names]
+    return msgspec.structs.replace(study, variants=variants, predictions=kept, control=control)
 
 
 def priced(study: Study, profile: GpuProfile) -> Study:

@@ -20,7 +20,7 @@ from collector.engines.base import StartFailed, Timeline
 from collector.errors import QuantcaseError
 from collector.probes.redact import redact
 
-__all__ = ["EngineProcess", "free_port", "port_is_free"]
+__all__ = ["EngineProcess", "die_with_parent", "free_port", "port_is_free"]
 
 _PR_SET_PDEATHSIG = 1
 _OOM_WORDS = (
@@ -58,7 +58,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before exec: be told when the collector dies, even by kill -9. Linux only; elsewhere a no-op."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -128,7 +128,7 @@ class EngineProcess:
                 stderr=subprocess.STDOUT,
                 env={**inherited, **env, "QUANTCASE_ENGINE": mark},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # prctl only: takes no locks
+                preexec_fn=die_with_parent,  # prctl only: takes no locks
             )
         except FileNotFoundError:
             self._log.close()

@@ -19,7 +19,7 @@ from typing import IO
 import msgspec
 
 from collector import __version__
-from collector.engines.process import _die_with_parent as die_with_parent
+from collector.engines.process import die_with_parent
 from collector.fleet.mirror import Have, Source, hashes
 from collector.fleet.order import Ended, Facts, Said, Told, Work
 from collector.gpus import recognise

@@ -18,8 +18,8 @@ from collector.fleet.index import BoxEntry, BundleEntry, Index, TaskEntry
 from collector.fleet.limits import Limits
 from collector.fleet.mirror import Mirror, Piece
 from collector.fleet.order import Ended, Said, Told, Work
-from collector.fleet.study import narrowed
 from collector.fleet.view import View
+from collector.prepare import narrowed
 from collector.probes.redact import redact
 from collector.study import Study, dumps
 
@@ -156,7 +156,7 @@ class Driver:
         if task is None:
             self._release(box)
             return
-        study = narrowed(self._studies[held.bundle.run], held.bundle.variants)
+        study = narrowed(self._studies[held.bundle.run], tuple(held.bundle.variants))
         work = Work(
             fleet=self._index.folder, box=box, bundle=held.bundle.name, gpu=self._index.run(held.bundle.run).gpu,
             study=dumps(study), variant=task.variant, round=task.round, max_minutes=minutes,

@@ -18,7 +18,8 @@ from collector.design import order
 from collector.engines import registry
 from collector.fleet.index import BundleEntry, Index, RunEntry, TaskEntry
 from collector.fleet.order import Ended
-from collector.fleet.study import Asked, narrowed
+from collector.fleet.study import Asked
+from collector.prepare import narrowed
 from collector.quality.judge import passes_wanted
 from collector.study import Study
 
@@ -147,7 +148,7 @@ def _move(
     fresh = _fresh(index, run, spots)
     if spot := next((s for s in fresh if s in free), None):
         day = datetime.datetime.now(datetime.UTC).date()
-        new = _add(index, run, narrowed(study, [study.baseline, *needed]), day, lost.name)
+        new = _add(index, run, narrowed(study, (study.baseline, *needed)), day, lost.name)
         _moved(open_tasks, f"measured anew in {new.name}: {index.box(lost.box or '').reason}")
         return new, spot
     if not fresh:  # else one that is busy now will be free
@@ -174,7 +175,7 @@ def _take_over(index: Index, other: BundleEntry, open_tasks: Sequence[TaskEntry]
     lacking = list(dict.fromkeys(t.variant for t in open_tasks if t.variant not in other.variants))
     if lacking:
         other.variants = [v.name for v in study.variants if v.name in (*other.variants, *lacking)]
-        _add_tasks(index, other, narrowed(study, other.variants), lacking)
+        _add_tasks(index, other, narrowed(study, tuple(other.variants)), lacking)
         other.state = "waiting"
         _moved([t for t in open_tasks if t.variant in lacking], f"measured in {other.name}")
     return True

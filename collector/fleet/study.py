@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +16,12 @@ from collector.errors import UsageFault
 from collector.gpus import GpuProfile
 from collector.prepare import priced
 from collector.probes.redact import REMOVED
+from collector.strict_toml import strict
 from collector.study import EngineSpec, Price, Slug, Study, Variant
 
-__all__ = ["Asked", "Fleet", "FleetRun", "asked", "load", "loads", "narrowed", "with_secrets"]
+__all__ = ["Asked", "Fleet", "FleetRun", "asked", "load", "loads", "with_secrets"]
 
-_HELP = "see docs/guide/fleet.md"
+_HELP = "docs/guide/fleet.md"
 
 
 class FleetRun(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ def load(path: Path) -> tuple[Fleet, list[Asked]]:
         UsageFault: no such file, not TOML, an unknown key, GPU or study, or a contradiction.
     """
     if not path.is_file():
-        raise UsageFault(f"no fleet file {path}", fix=_HELP)
+        raise UsageFault(f"no fleet file {path}", fix=f"see {_HELP}")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
@@ -68,18 +68,7 @@ def load(path: Path) -> tuple[Fleet, list[Asked]]:
 
 def loads(text: str, where: str = "fleet") -> Fleet:
     """Check the TOML text alone. `where` names it in errors."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise UsageFault(f"{where} is not valid TOML: {' '.join(str(e).split())}", fix="mend that line") from None
-    except RecursionError:
-        raise UsageFault(f"{where} is not valid TOML: it is nested too deep", fix="mend that line") from None
-    studies._refuse_unknown(data, Fleet, where, "")
-    studies._refuse_huge(data, where)
-    try:
-        return msgspec.convert(data, Fleet)
-    except msgspec.ValidationError as e:
-        raise UsageFault(f"{where}: {studies._readable(str(e), data)}", fix=_HELP) from None
+    return strict(text, Fleet, where, see=_HELP)
 
 
 def asked(fleet: Fleet, where: str, beside: Path) -> list[Asked]:
@@ -107,14 +96,6 @@ def asked(fleet: Fleet, where: str, beside: Path) -> list[Asked]:
                 raise UsageFault(f"{at}: {profile.name} measures {study.id} already", fix="raise its `boxes` instead")
         found.append(Asked(run, profile, study))
     return found
-
-
-def narrowed(study: Study, variants: list[str]) -> Study:
-    """The study with only these variants, in its own order; the baseline is one of them."""
-    kept = [v for v in study.variants if v.name in variants]
-    predicted = study.predictions if study.predictions and study.predictions.variant in variants else None
-    control = study.control if study.control in variants else ""
-    return msgspec.structs.replace(study, variants=kept, predictions=predicted, control=control)
 
 
 def with_secrets(study: Study, where: str) -> Study:

@@ -39,6 +39,7 @@ _BUSY_PCT = 50.0  # of a card that works
 _UNREADABLE = ("Q107", "Q204", "Q301")
 _TOLD_ON_PAGES = ("loadtest_", "predictions.json", "stress.jsonl")  # what is wrong with these, their pages say
 _SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
+_FLEET = "fleet.json"  # `collect fleet` writes it beside the bundles of its boxes
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,20 @@ def _frame(table: str, rows: Sequence[msgspec.Struct]) -> pd.DataFrame:
 
 
 def folders(results: Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The bundles' folders below `results` by name, and those whose name cannot be an address, with the reason."""
-    found = [p for p in sorted(results.iterdir()) if p.is_dir() and is_bundle(p)] if results.is_dir() else []
+    """The bundles' folders below `results` by name, those of fleets (with a `fleet.json` beside them) among them, and
+    the names that cannot be a case's, with the reason.
+    """
+    inside = sorted(p for p in results.iterdir() if p.is_dir()) if results.is_dir() else []
+    for fleet in [p for p in inside if (p / _FLEET).is_file() and not is_bundle(p)]:
+        inside += sorted(p for p in fleet.iterdir() if p.is_dir())
+    found = [p for p in inside if is_bundle(p)]
+    names = Counter(p.name for p in found)
     why = "the folder's name is not safe in a URL: use letters, digits, . _ -"
-    return [p for p in found if _SAFE_ID.match(p.name)], [(p.name, why) for p in found if not _SAFE_ID.match(p.name)]
+    twice = "two bundles have that name, one of them in a fleet's folder: rename one"
+    good = [p for p in found if _SAFE_ID.match(p.name) and names[p.name] == 1]
+    return sorted(good, key=lambda p: p.name), [
+        (name, why if not _SAFE_ID.match(name) else twice) for name in names if name not in {p.name for p in good}
+    ]
 
 
 def read(folder: Path) -> Case:

@@ -12,7 +12,7 @@ from collector import study as studies
 from collector.bundle.read import open_bundle
 from collector.fleet import box, child
 from collector.fleet.order import Ended, Work
-from collector.fleet.study import narrowed
+from collector.prepare import narrowed
 
 WORK = Work(fleet="f-1", box="b0", bundle="2026-11-21-demo-demo", gpu="demo", study="", variant="bf16", round=1)
 
@@ -55,7 +55,7 @@ def test_a_box_that_lost_the_bundle_does_not_begin_it_anew() -> None:
 def test_a_bundle_is_widened_by_variants_of_another_box(tmp_path: Path) -> None:
     study = studies.load("demo")
     folder = tmp_path / WORK.bundle
-    child.prepared(folder, WORK, narrowed(study, ["bf16", "fp8"]))
+    child.prepared(folder, WORK, narrowed(study, ("bf16", "fp8")))
     before = open_bundle(folder)
     assert (before.environment().fleet, before.environment().box, before.info.grade) == ("f-1", "b0", "simulated")
     assert before.info.cells_planned == 2 * 3 * 3
@@ -82,7 +82,7 @@ def test_the_collector_measures_one_start_and_all_of_it_is_told(tmp_path: Path) 
 
     study = studies.load("demo")
     chat = msgspec.structs.replace(study.workloads[0], concurrency=[1], min_requests=2, output_tokens=16)
-    study = msgspec.structs.replace(narrowed(study, ["bf16", "fp8"]), workloads=[chat], repeats=1, starts=2)
+    study = msgspec.structs.replace(narrowed(study, ("bf16", "fp8")), workloads=[chat], repeats=1, starts=2)
     home = Mirror(tmp_path / "home")
     work = msgspec.structs.replace(WORK, study=studies.dumps(study))
     *told, last = box.measure(work, home.have())

@@ -12,6 +12,7 @@ from collector.errors import UsageFault
 from collector.fleet import study as fleets
 from collector.fleet.limits import until
 from collector.fleet.start import check_prices
+from collector.prepare import narrowed
 
 GOOD = """
 id = "h200-vs-l4"
@@ -116,7 +117,7 @@ def test_a_secret_is_an_environment_variable_and_comes_back_from_there(monkeypat
 def test_narrowed_keeps_the_order_and_drops_a_control_that_is_gone() -> None:
     study = studies.load("demo")
     study.control = "awq"
-    kept = fleets.narrowed(study, ["fp8", "bf16"])
+    kept = narrowed(study, ("fp8", "bf16"))
     assert [v.name for v in kept.variants] == ["bf16", "fp8"]
     assert kept.control == ""
     assert studies.loads(studies.dumps(kept)).baseline == "bf16"

@@ -1,8 +1,9 @@
 """On which physical card or box each server start was measured, as far as a bundle knows it.
 
 A card is told by the hash of its UUID (`environment.json`), which names no machine: of its 16 digits the first 8 are
-shown. A box is told by `box`, where a session states one. Two cards of one type are never quite alike (clocks under the
-same power limit differ, the "silicon lottery"), so figures of two of them are two measurements and not one.
+shown. A box of a fleet that has no card is told by the fleet's hash (`box` in `environment.json`). Two cards of a type
+are never quite alike (clocks under the same power limit differ, the "silicon lottery"), so figures of two of them are
+two measurements and not one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from collector.bundle.schema import Session, VariantRow
+from collector.bundle.schema import Environment, Session, VariantRow
 from quantcase.analysis.gpu_count import gpu_count
 from quantcase.catalog import Case
 
@@ -23,10 +24,11 @@ _WORDS = ("card", "cards")
 def boxes_of(case: Case) -> dict[str, list[str]]:
     """variant -> the boxes that its server starts ran on, each once, in order; no entry where none is known.
 
-    A box reads `card 0e45c4e4`, `cards 0e45c4e4 + e89ff6da` for a server over two, or as the session names it. A start
+    A box reads `card 0e45c4e4`, `cards 0e45c4e4 + e89ff6da` for a server over two, `box 5d41402a` without one. A start
     belongs to the session in which its first request was sent: later sessions stand beside the first by the wall clock.
     """
-    sessions = case.bundle.environment().sessions
+    environment = case.bundle.environment()
+    sessions = environment.sessions
     if not sessions:
         return {}
     begun = case.requests.groupby(["variant", "start"])["started_s"].min().to_dict()
@@ -35,16 +37,16 @@ def boxes_of(case: Case) -> dict[str, list[str]]:
         at = begun.get((row.variant, row.start))
         if row.exit_state != "ok" or at is None:
             continue
-        name = _name(_session(sessions, float(at)), row)
+        name = _name(_session(sessions, float(at)), row, environment)
         mine = found.setdefault(row.variant, []) if name else []
         if name and name not in mine:
             mine.append(name)
     return found
 
 
-def session_boxes(sessions: Sequence[Session]) -> list[str]:
-    """Every box of these sessions by name, each once, in order: for cases whose server starts are not told apart."""
-    names = (_stated(s) or _cards(s, range(len(s.gpus))) for s in sessions)
+def session_boxes(environment: Environment) -> list[str]:
+    """Every box of a bundle by name, each once, in order: for cases whose server starts are not told apart."""
+    names = (_cards(s, range(len(s.gpus))) or _stated(s, environment) for s in environment.sessions)
     return [n for n in dict.fromkeys(names) if n]
 
 
@@ -62,7 +64,7 @@ def _session(sessions: Sequence[Session], at: float) -> Session:
     return sessions[-1]
 
 
-def _name(session: Session, row: VariantRow) -> str:
+def _name(session: Session, row: VariantRow, environment: Environment) -> str:
     cards = range(len(session.gpus))
     if row.gpu_indices:
         wanted = set(row.gpu_indices.split("|"))
@@ -71,7 +73,7 @@ def _name(session: Session, row: VariantRow) -> str:
         cards_used = list(cards)
     else:  # which of the box's cards it was is not recorded
         cards_used = []
-    return " ".join(n for n in (_stated(session), _cards(session, cards_used)) if n)
+    return _cards(session, cards_used) or _stated(session, environment)
 
 
 def _cards(session: Session, which: Sequence[int]) -> str:
@@ -81,7 +83,6 @@ def _cards(session: Session, which: Sequence[int]) -> str:
     return f"{_WORDS[len(hashes) > 1]} {' + '.join(sorted(hashes))}"
 
 
-def _stated(session: Session) -> str:
-    """The box's own name, where the session states one."""
-    box = session.host.get("box") or getattr(session, "box", None)
-    return f"box {str(box)[:40]}" if box else ""
+def _stated(session: Session, environment: Environment) -> str:
+    """The box of a fleet; a session with cards is told by these alone."""
+    return f"box {environment.box[:DIGITS]}" if environment.box and not session.gpus else ""

@@ -65,8 +65,8 @@ class GpuFacts(Struct):
 
 def gpu_facts(case: Case, left_out: Mapping[str, str]) -> GpuFacts:
     """The facts of one case. `left_out`: variant -> why no rule may choose it."""
-    sessions = case.bundle.environment().sessions
-    cards, found = [g for s in sessions for g in s.gpus], case.bundle.environment().gpu_found
+    environment = case.bundle.environment()
+    cards, found = [g for s in environment.sessions for g in s.gpus], environment.gpu_found
     sizes = [float(g["vram_mib"]) for g in cards if g.get("vram_mib")]
     used, spent = boxes_of(case), energy(case)
     variants = {}
@@ -92,7 +92,7 @@ def gpu_facts(case: Case, left_out: Mapping[str, str]) -> GpuFacts:
     return GpuFacts(
         name=", ".join(dict.fromkeys(str(g["name"]) for g in cards if g.get("name"))) or found or "",
         kind=case.profile.kind if case.profile else "gpu",
-        boxes=session_boxes(sessions),
+        boxes=session_boxes(environment),
         limits={
             w.name: {m: x for key, m in _LIMITS.items() if (x := getattr(w, key)) is not None}
             for w in case.study.workloads

@@ -71,7 +71,7 @@ pyz: $(VENV)/.dev  ## the collector as one file for a box without pip (dist/coll
 	bash tools/make_pyz.sh dist/collect.pyz
 
 lock:  ## renew requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --extra carry --extra carry-s3 --extra dev --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --extra carry --extra carry-s3 --extra fleet --extra dev --no-annotate --no-header \
 	  --no-emit-index-url -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --extra site --extra cpu --extra report --no-annotate --no-header \
 	  --no-emit-index-url --generate-hashes -c requirements.lock -o requirements.hashes.lock pyproject.toml

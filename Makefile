@@ -34,7 +34,7 @@ site: $(VENV)/.base  ## build the site into public/
 	$(BIN)/mkdocs build --strict
 
 serve: $(VENV)/.base  ## the site, renewed while you write
-	$(BIN)/mkdocs serve --dirty
+	$(BIN)/mkdocs serve
 
 lint: $(VENV)/.dev  ## ruff and mypy, strict
 	$(BIN)/ruff check .

@@ -8,24 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from jinja2 import Environment
 from mkdocs.config import config_options as c
 from mkdocs.config.base import LegacyConfig
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
-from mkdocs.plugins import BasePlugin, event_priority, get_plugin_logger
+from mkdocs.plugins import BasePlugin, CombinedEvent, event_priority, get_plugin_logger
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 from mkdocs.utils.templates import TemplateContext
 
 from collector.bundle.read import QuantcaseError
-from quantcase import client, overlay
+from quantcase import blocks, client, overlay
+from quantcase.again import KEPT, Again
 from quantcase.menu import Menu
 from quantcase.output import Output
 from quantcase.project import Project
 
 log = get_plugin_logger(__name__)
+
+# What these do with a page is known: parts of it may be kept from them, and a page that did not change may be kept.
+_KNOWN = {"search", "material/search", "quantcase", "mkdocs-jupyter"}
 
 
 class _Generated(File):
@@ -62,9 +67,15 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
     def __init__(self) -> None:
         self._built: dict[str, object] = {}  # what each file was made from when it was built last
         self._packed: dict[str, bytes] = {}
+        self._page: str | None = None  # what the template gets, while the search index sees less
+        self._entries: list[Any] | None = None
+        self._before = 0
+        self._serving = self._alone = False
+        self._again: Again | None = None
 
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Its presence alone tells MkDocs to keep this object from one build to the next."""
+        self._serving = command == "serve" and not dirty
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Read the options; bundles are watched by `mkdocs serve`."""
@@ -73,6 +84,10 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
             self._project = Project(site, Path(config.config_file_path).parent)
             config.watch += map(str, self._project.watched())
         config.extra_css += [s for s in client.stylesheets(site) if s not in config.extra_css]
+        self._alone = set(config.plugins) <= _KNOWN and not config.hooks
+        self._again = (self._again or Again()) if self._serving and self._alone else None
+        if self._again is not None:
+            self._again.begin(config)
         return config
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
@@ -115,43 +130,124 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
         self._built[output.uri] = made_from
         return file
 
-    def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-        """Links to pages that are left out become their words."""
-        return self._project.unlinked_markdown(markdown, page.file.src_uri)
+    def on_nav(self, nav: Navigation, /, *, config: MkDocsConfig, files: Files) -> Navigation:
+        """Every page carries the menu."""
+        if self._again is not None:
+            self._again.listed(nav, files)
+        return nav
 
-    # MkDocs renders all pages before it writes the first. What is rendered waits packed, a tenth of its size.
+    @event_priority(-100)  # after who else renders a page in a way of its own
+    def on_pre_page(self, page: Page, /, *, config: MkDocsConfig, files: Files) -> Page:
+        """While serving, a page whose source did not change is not rendered again."""
+        if self._again is not None:
+            self._again.renders(page)
+        return page
+
+    @event_priority(-100)  # Markdown is next
+    def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+        """Links to pages that are left out become their words; tables and charts pass Markdown by."""
+        markdown = self._project.unlinked_markdown(markdown, page.file.src_uri)
+        if not isinstance(page.file, _Generated) or not self._alone:
+            return markdown
+        return blocks.taken_out(markdown)[0]
+
+    # MkDocs renders all pages before it writes the first. What is rendered waits packed, and without its blocks.
 
     @event_priority(-100)  # after whoever else changes the page
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Put a rendered page aside; its source is not needed again."""
-        html = self._project.unlinked_html(html, page.url) + client.confidential_html(self._project.site)
         if not isinstance(page.file, _Generated):
-            return html
-        self._packed[page.file.src_uri] = zlib.compress(html.encode(), 1)
+            return self._finished(html, page)
+        uri = page.file.src_uri
+        anchors = self._again.anchors(uri) if self._again is not None else None
+        if anchors is None:
+            found = self._blocks(page.file)
+            if blocks.put_back(html, found) is None:
+                page.markdown, found = self._source(page.file), []
+                page.render(config, files)
+                html = page.content or ""
+            anchors = blocks.anchors(found)
+            if self._again is not None and found:
+                self._again.found(uri, anchors)
+        page.present_anchor_ids = (page.present_anchor_ids or set()) | anchors
+        self._packed[uri] = zlib.compress(html.encode(), 1)
         page.markdown = ""
         return ""
 
+    def _source(self, file: _Generated) -> str:
+        return self._project.unlinked_markdown(file.content_string, file.src_uri)
+
+    def _blocks(self, file: _Generated) -> list[str]:
+        """The blocks of a page, read again rather than held."""
+        return blocks.taken_out(self._source(file))[1] if self._alone else []
+
+    def _finished(self, html: str, page: Page) -> str:
+        return self._project.unlinked_html(html, page.url) + client.confidential_html(self._project.site)
+
+    def on_env(self, env: Environment, /, *, config: MkDocsConfig, files: Files) -> Environment:
+        """While serving, a page that would be written as it was is not put together again."""
+        if self._again is not None:
+            shown = [f for f in files.documentation_pages() if f.page is not None]
+            made = {f.src_uri: self._built.get(f.src_uri) if isinstance(f, _Generated) else None for f in shown}
+            self._again.settled(env, {f.src_uri: (f.page, made[f.src_uri]) for f in shown})
+        return env
+
     @event_priority(100)  # before the search index and whoever else reads the page
-    def on_page_context(
-        self, context: TemplateContext, *, page: Page, config: MkDocsConfig, nav: Navigation
+    def _before_search(
+        self, context: TemplateContext, /, *, page: Page, config: MkDocsConfig, nav: Navigation
     ) -> TemplateContext:
-        """Take it out again when its turn has come."""
-        packed = self._packed.pop(page.file.src_uri, None)
-        if packed is not None:
-            page.content = zlib.decompress(packed).decode()
+        """Take a page out again when its turn has come. An index of words is shown no more than those."""
+        uri, self._page = page.file.src_uri, None
+        packed = self._packed.pop(uri, None)
+        self._entries = self._index(config)
+        self._before = len(self._entries or ())
+        if self._again is not None and (kept := self._again.kept(uri, self._entries)) is not None:
+            context[KEPT] = kept  # type: ignore[literal-required]
+        elif packed is not None and isinstance(page.file, _Generated):
+            html, found = zlib.decompress(packed).decode(), self._blocks(page.file)
+            whole = blocks.put_back(html, found)
+            page.content = html if whole is None else self._finished(whole, page)
+            if found and whole is not None and self._entries is not None and not blocks.marked(page.content):
+                self._page, page.content = (
+                    page.content,
+                    self._finished(blocks.put_back(html, [blocks.words(b) for b in found]) or "", page),
+                )
         return context
+
+    @event_priority(-100)
+    def _after_search(
+        self, context: TemplateContext, /, *, page: Page, config: MkDocsConfig, nav: Navigation
+    ) -> TemplateContext:
+        """The template gets the page itself."""
+        page.content = self._page if self._page is not None else page.content
+        self._page = None
+        return context
+
+    on_page_context = CombinedEvent(_before_search, _after_search)
+
+    def _index(self, config: MkDocsConfig) -> list[Any] | None:
+        """The entries of Material's search index, which is made of words and a few tags; None for another one."""
+        index = getattr(config.plugins.get("material/search"), "search_index", None)
+        return getattr(index, "entries", None) if self._alone else None
 
     @event_priority(-100)
     def on_post_page(self, output: str, *, page: Page, config: MkDocsConfig) -> str:
         """Written: let it go."""
         if isinstance(page.file, _Generated):
             page.content = ""
-        return client.numbers_html(self._project.site, output)
+        if self._again is None:
+            return client.numbers_html(self._project.site, output)
+        if self._again.writes(page.file.src_uri):
+            output = client.numbers_html(self._project.site, output)
+            self._again.wrote(page.file.src_uri, output, (self._entries or [])[self._before :])
+        return output
 
     def on_build_error(self, *, error: Exception, **_: Any) -> None:
         """What was not built is built the next time."""
         self._built.clear()
         self._packed.clear()
+        if self._again is not None:
+            self._again.forget()
 
     def on_serve(self, server: LiveReloadServer, /, *, config: MkDocsConfig, builder: Any) -> LiveReloadServer:
         """The generator's own code is watched too, for those who work on it."""

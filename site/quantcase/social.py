@@ -12,6 +12,7 @@ from functools import cache
 
 import vl_convert
 
+from quantcase.charts import fonts
 from quantcase.pages.findings import headline
 from quantcase.pages.view import CaseView
 
@@ -59,6 +60,7 @@ def card(title: str, answer: str, foot: str) -> bytes:
         f'<rect width="{w}" height="{h}" fill="#12344a"/><rect x="0" y="0" width="18" height="{h}" fill="#e08a3c"/>'
         f"{''.join(lines)}</svg>"
     )
+    fonts.ready()
     return _smaller(bytes(vl_convert.svg_to_png(svg, scale=1.0)))
 
 

@@ -1,0 +1,127 @@
+"""`mkdocs serve` without --dirty: what did not change is not rendered again, and the site is that of a fresh build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import markdown
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from mkdocs.config.defaults import MkDocsConfig
+
+from tests.makers import make_bundle
+from tests.site.test_mkdocs import project
+
+URL = "http://127.0.0.1:8000/"
+
+
+class Server:
+    """The builds of one `mkdocs serve`, one after another, as it makes them."""
+
+    def __init__(self, home: Path, site: Path) -> None:
+        self.home, self.site = home, site
+        self._config().plugins.on_startup(command="serve", dirty=False)
+
+    def _config(self) -> MkDocsConfig:
+        config = load_config(str(self.home / "mkdocs.yml"), site_dir=str(self.site))
+        config.site_url = URL
+        return config
+
+    def build(self) -> dict[str, bytes]:
+        build(self._config(), serve_url=URL)
+        return {p.relative_to(self.site).as_posix(): p.read_bytes() for p in self.site.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    project(tmp_path)
+    for i in range(2):
+        make_bundle(tmp_path / "results", name=f"case-{i}", weights="real", only=("bf16",), seed=i)
+    config = (tmp_path / "mkdocs.yml").read_text()
+    (tmp_path / "mkdocs.yml").write_text(config.replace("plugins: [", "plugins: [search, "))
+    (tmp_path / "docs" / "linked.md").write_text("# Linked\n\n[how](methodology.md)\n")
+    return tmp_path
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles of pages that Markdown was given while it is watched. The work itself is not replaced."""
+    seen: list[str] = []
+    real = markdown.Markdown.convert
+
+    def convert(self: markdown.Markdown, source: str) -> str:
+        seen.extend(line for line in source.splitlines()[:1] if line.startswith("# "))
+        return real(self, source)
+
+    monkeypatch.setattr(markdown.Markdown, "convert", convert)
+    return seen
+
+
+def test_only_what_changed_is_rendered_and_the_site_is_that_of_a_fresh_build(
+    home: Path, tmp_path: Path, rendered: list[str]
+) -> None:
+    server = Server(home, tmp_path / "served")
+    first = server.build()
+    whole = len(rendered)
+    rendered.clear()
+    assert server.build() == first
+    assert rendered == []
+    # a page of the docs
+    (home / "docs" / "methodology.md").write_text("# Methodology\n\nquite another sentence\n")
+    second = server.build()
+    assert rendered == ["# Methodology"]
+    assert b"quite another sentence" in second["methodology/index.html"]
+    assert {n for n in first if first[n] != second[n]} == {"methodology/index.html", "search/search_index.json"}
+    # a note: the pages that show it, and no other case
+    rendered.clear()
+    (home / "results" / "case-0" / "notes.md").write_text("## What I learned\n\nseen at once\n")
+    third = server.build()
+    assert b"seen at once" in third["cases/case-0/notes/index.html"]
+    changed = {n for n in second if second[n] != third.get(n)}
+    assert "cases/case-0/index.html" in changed
+    assert not [n for n in changed if n.startswith("cases/case-1/")]
+    assert 0 < len(rendered) < whole - 5  # of one case, and those across cases that name its fault
+    assert third == Server(home, tmp_path / "fresh").build()
+
+
+def test_a_new_title_in_the_menu_changes_every_page(home: Path, tmp_path: Path) -> None:
+    server = Server(home, tmp_path / "served")
+    server.build()
+    (home / "docs" / "methodology.md").write_text("# How we measure\n")
+    after = server.build()
+    assert b"How we measure" in after["cases/case-1/index.html"]
+    assert after == Server(home, tmp_path / "fresh").build()
+
+
+def test_a_fault_that_was_told_is_told_again_until_it_is_mended(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = home / "docs" / "linked.md"
+    page.write_text("# Linked\n\n[nowhere](gone.md)\n")
+    server = Server(home, tmp_path / "served")
+    for _ in range(2):
+        caplog.clear()
+        server.build()
+        assert "gone.md" in caplog.text
+    page.write_text("# Linked\n\n[how](methodology.md)\n")
+    caplog.clear()
+    server.build()
+    assert "gone.md" not in caplog.text
+    assert b'href="../methodology/"' in (tmp_path / "served/linked/index.html").read_bytes()
+
+
+def test_beside_a_plugin_that_is_not_known_every_page_is_made_anew(
+    home: Path, tmp_path: Path, rendered: list[str]
+) -> None:
+    (home / "hook.py").write_text("def on_page_content(html, **_):\n    return html + '<!--hooked-->'\n")
+    with (home / "mkdocs.yml").open("a") as config:
+        config.write("hooks: [hook.py]\n")
+    server = Server(home, tmp_path / "served")
+    first = server.build()
+    whole = len(rendered)
+    rendered.clear()
+    second = server.build()
+    assert {n for n in first if first[n] != second[n]} == set()
+    assert len(rendered) == whole
+    assert b"<!--hooked-->" in first["cases/case-0/index.html"]

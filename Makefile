@@ -44,12 +44,12 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_pango.sh
-	$(BIN)/python -m pytest -m "not engines and not timed and not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not engines and not timed and not slow" -n 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "timed and not engines"
 
-test-slow: $(VENV)/.dev  ## what takes long and guards no figure: collect.pyz, a client's ZIP, gh-deploy, Zensical
+test-slow: $(VENV)/.dev  ## what takes long and guards no figure: every kind of page in a browser, collect.pyz, Zensical
 	sh tools/ensure_chromium.sh
-	$(BIN)/python -m pytest -m "slow and not engines"
+	$(BIN)/python -m pytest -m "slow and not engines" -n 2 --dist loadfile
 
 test-engines: $(VENV)/.dev  ## real vLLM on the CPU, a Ray cluster, SkyPilot's parser (4 GB into .cache/, once)
 	$(INSTALL) -e '.[fleet]'

@@ -25,10 +25,25 @@ TIMED = (
     "engines/test_replay.py::test_what_is", "probes/test_sampler.py::test_the_rate",
     "test_loadtest.py::test_locust_sees",
 )  # fmt: skip
-# What takes long and guards no figure, no bundle and nothing untrusted: `make test-slow`.
+# What takes long and guards no figure, no bundle and nothing untrusted: `make test-slow`, which CI runs as well.
 SLOW = (
-    "browser/test_handover.py", "carry/test_pyz.py", "site/test_mkdocs.py::test_gh_deploy", "site/test_zensical.py",
+    "browser/test_handover.py", "browser/test_axe.py::test_the_tab_key", "browser/test_axe.py::test_axe_finds_no_fault",
+    "browser/test_axe.py::test_it_reads_without", "browser/test_axe.py::test_320", "browser/test_axe.py::test_paper",
+    "browser/test_play.py::test_at_the_defaults_the_calculator_shows_what_the_page_says[german]",
+    "browser/test_play.py::test_the_pages_fit", "browser/test_samples.py::test_no_page_scrolls",
+    "browser/test_samples.py::test_words_can_be_read", "browser/test_site.py::test_no_page_scrolls",
+    "browser/test_site.py::test_every_other", "browser/test_tables.py::test_at_320",
+    "browser/test_tables.py::test_data",
+    "browser/test_tables.py::test_no_frame", "browser/test_weight.py::test_only", "carry/test_pyz.py",
+    "site/test_again.py::test_beside", "site/test_mkdocs.py::test_gh_deploy", "site/test_reproducible.py",
+    "site/test_zensical.py",
 )  # fmt: skip
+# Of these the kinds of page that readers see most stay in `make test`, the others are slow.
+EVERY_KIND = (
+    "browser/test_axe.py::test_axe_finds_nothing[", "browser/test_csp.py::test_every_kind",
+    "browser/test_weight.py::test_a_page",
+)  # fmt: skip
+OFTEN = ("[home]", "[case]", "[costs]")
 # The longest begin first, so that no worker is left with one of them at the end; browser tests in a row share one.
 FIRST = (
     "faults/", "e2e/", "browser/", "test_loadtest.py", "site/test_mkdocs.py", "site/test_reproducible.py",
@@ -40,7 +55,7 @@ HERE = Path(__file__).parent
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Of files without a timed (or slow) test nothing is imported when only those are asked for."""
-    wanted = {"timed": TIMED, "slow": SLOW}.get(str(config.getoption("markexpr")).partition(" ")[0])
+    wanted = {"timed": TIMED, "slow": SLOW + EVERY_KIND}.get(str(config.getoption("markexpr")).partition(" ")[0])
     if wanted is None or collection_path.suffix != ".py":
         return None
     name = collection_path.relative_to(HERE).as_posix()
@@ -56,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = f"{item.path.relative_to(HERE).as_posix()}::{item.name}"
         if name.startswith(TIMED):
             item.add_marker(pytest.mark.timed)
-        if name.startswith(SLOW):
+        if name.startswith(SLOW) or (name.startswith(EVERY_KIND) and not name.endswith(OFTEN)):
             item.add_marker(pytest.mark.slow)
     items.sort(key=rank)
 

@@ -98,14 +98,30 @@ def test_there_and_back_byte_for_byte_and_again(place: Place, bundle: Path, tmp_
     assert f"0 files fetched, {count} here already" in place.run("pull", place.url, "--out", tmp_path / "two").stdout
 
 
+# kill -9 from within, at a line of its own: a signal from here may come when all is done.
+_DYING = """
+import os, signal, sys
+class Dying:
+    def __init__(self, out, lines): self.out, self.left = out, lines
+    def write(self, text):
+        self.out.write(text)
+        self.left -= text.count(chr(10))
+        if self.left <= 0:
+            self.out.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    def __getattr__(self, name): return getattr(self.out, name)
+sys.stdout = Dying(sys.stdout, {lines})
+"""
+
+
 def killed_after(argv: list[str], env: dict[str, str], lines: int) -> list[str]:
-    """Run a command, and kill -9 it when it has begun its n-th file."""
-    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        seen = [process.stdout.readline() for _ in range(lines)]
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert all(seen)
+    """Run a command that is killed (kill -9) when it has begun its n-th file."""
+    python, flag, code, *rest = argv
+    code = _DYING.format(lines=lines) + code
+    done = subprocess.run([python, flag, code, *rest], env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    seen = done.stdout.splitlines()
+    assert len(seen) == lines
     return seen
 
 

@@ -85,12 +85,15 @@ def _visible(gpus: Gpus, environment: Mapping[str, str]) -> list[int]:
     every = [c.index for c in gpus.cards]
     if text is None:
         return every
-    found = []
+    found: list[int] = []
     for part in (p.strip() for p in text.split(",") if p.strip()):
-        if part.isdigit() and int(part) in every:
-            found.append(int(part))
-        elif part.startswith("GPU-"):
-            found += [i for i in every if (uuid := gpus.uuid(i)) is not None and uuid.startswith(part)]
+        if part.startswith("GPU-"):
+            named = [i for i in every if (uuid := gpus.uuid(i)) is not None and uuid.startswith(part)]
+        else:
+            named = [i for i in every if part == str(i)]
+        if not named:
+            break  # CUDA hides all that stand behind one that is not there
+        found += [i for i in named if i not in found]
     if not found:
         raise QuantcaseError(
             f"{_VISIBLE}={text} leaves no GPU of this machine", fix="unset it, or name one that is here"
@@ -123,13 +126,13 @@ def check_parallel(study: Study) -> None:
                 )
 
 
-def needed(study: Study, pool: Collection[int], profile: GpuProfile) -> int:
-    """The GPUs of the largest server of the study.
+def needed(variants: Sequence[Variant], pool: Collection[int], profile: GpuProfile) -> int:
+    """The GPUs of the largest server of these variants.
 
     Raises:
         QuantcaseError: the box has fewer for this run.
     """
-    most = max(study.variants, key=lambda v: v.gpus)
+    most = max(variants, key=lambda v: v.gpus)
     if profile.kind == "gpu" and most.gpus > len(pool):
         raise QuantcaseError(
             f"variant {most.name} takes {most.gpus} GPUs, this run may use {len(pool)} ({profile.title})",

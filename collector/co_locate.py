@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import math
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar
 
+from collector.budget import Budget
 from collector.bundle.co_location import CoLocated, CoLocation, Ratio
 from collector.bundle.schema import CellRow
 from collector.bundle.student import t_quantile
 from collector.errors import QuantcaseError
 from collector.load.measure import Client, Measured
 from collector.load.prompts import PromptMaker
+from collector.load.pulse import Hung
 from collector.study import Load, Study, Workload
 
 __all__ = ["REGIONS", "heaviest", "judged", "ratio_of", "trial"]
@@ -26,6 +30,7 @@ __all__ = ["REGIONS", "heaviest", "judged", "ratio_of", "trial"]
 REGIONS = {"throughput_tok_s": 0.03, "ttft_ms_p50": 0.05, "tpot_ms_p50": 0.05}
 _PAIRS = 5
 _NUMBERS = 900_000  # prompts of the trial: numbers that no measured repeat reaches
+T = TypeVar("T")
 
 
 def heaviest(study: Study) -> tuple[Workload, Load]:
@@ -35,14 +40,18 @@ def heaviest(study: Study) -> tuple[Workload, Load]:
     return max(closed or cells, key=lambda c: (c[1].amount, c[0].output_tokens))
 
 
-async def trial(study: Study, clients: Sequence[Client], maker: PromptMaker, *, zero: float) -> CoLocation:
+async def trial(
+    study: Study, clients: Sequence[Client], maker: PromptMaker, *, zero: float, budget: Budget
+) -> CoLocation:
     """Try it with one client a place, all of them of servers of the baseline.
 
     Raises:
-        QuantcaseError: a server answered nothing.
+        QuantcaseError: a server answered nothing, hangs, or takes no connections.
+        OutOfBudget: the next repeat may not fit into what the run may spend.
     """
     workload, load = heaviest(study)
-    await asyncio.gather(*(client.warm_up(maker, workload, load) for client in clients))
+    await _all(client.warm_up(maker, workload, load) for client in clients)
+    longest_s = 0.0
     alone: list[CellRow] = []
     together: list[CellRow] = []
 
@@ -56,15 +65,32 @@ async def trial(study: Study, clients: Sequence[Client], maker: PromptMaker, *, 
         for company in (False, True) if pair % 2 == 0 else (True, False):
             here = clients if company else clients[:1]
             # Each place has prompts of its own: a shared prefix cache would be another kind of company.
-            made = await asyncio.gather(*(once(c, pair * 64 + 2 * i + company) for i, c in enumerate(here)))
-            if not all(m.cell.ok for m in made):
-                raise QuantcaseError(
-                    "the trial of side-by-side servers failed", fix=f"{made[0].first_error}; see the logs"
-                )
+            budget.keep(longest_s)
+            began = time.monotonic()
+            made = await _all(once(c, pair * 64 + 2 * i + company) for i, c in enumerate(here))
+            longest_s = max(longest_s, time.monotonic() - began)
+            if failed := next((m for m in made if not m.cell.ok), None):
+                raise QuantcaseError(f"the trial of side-by-side servers failed: {failed.first_error}")
             (together if company else alone).append(made[0].cell)
     return judged(
         {"variant": study.baseline, "workload": workload.name, "load": load.name}, alone, together, len(clients)
     )
+
+
+async def _all(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """What each came to, when all have ended: none goes on behind the back of one that failed.
+
+    Raises:
+        QuantcaseError: a server hangs or takes no connections.
+    """
+    made: list[T] = []
+    for found in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(found, OSError | Hung):
+            raise QuantcaseError(f"the trial of side-by-side servers failed: {found}")
+        if isinstance(found, BaseException):
+            raise found
+        made.append(found)
+    return made
 
 
 def judged(cell: dict[str, str], alone: Sequence[CellRow], together: Sequence[CellRow], places: int) -> CoLocation:

@@ -10,6 +10,7 @@ from pathlib import Path
 from collector.bundle.schema import VariantRow
 from collector.engines.base import EngineFacts, Server
 from collector.engines.facts import judge
+from collector.engines.last_words import without_frames
 from collector.probes.redact import redact, redact_argv
 from collector.study import Variant
 
@@ -67,7 +68,8 @@ def describe(row: VariantRow, server: Server, baseline: EngineFacts | None) -> N
 
 def log_tail(log_path: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return [line[:400] for line in log_path.read_text("utf-8", "replace").splitlines() if line.strip()][-12:]
+        lines = [line[:400] for line in log_path.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return without_frames(lines[-400:])[-12:]
     return []
 
 

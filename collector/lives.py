@@ -50,6 +50,8 @@ class Lives:
         zero: the monotonic time that stands for 0 s in the bundle.
         port: fixed port of the engine; 0 takes a free one.
         senders: processes that send together to one server; with `shared_senders` the same for all servers.
+        apart: each server's load is sent by processes of its own, even where one does: what this process does between
+            the repeats of one server (taking replies apart, writing) would make the stamps of another's late.
     """
 
     study: Study
@@ -64,6 +66,7 @@ class Lives:
     port: int = 0
     api_key: str | None = None
     senders: int = 1
+    apart: bool = False
     shared_senders: Workers | None = None
     after: After = field(init=False)
     pace: Pace = field(default_factory=Pace)
@@ -89,9 +92,7 @@ class Lives:
                 try:
                     try:
                         async with company.starting:
-                            began = time.monotonic()
-                            server = await self.engine.start(self.request(variant, own, log_path))
-                            self.longest_start_s = max(self.longest_start_s, time.monotonic() - began)
+                            server = await self.serve(self.request(variant, own, log_path))
                     finally:
                         company.arrived(serves=server is not None)
                     row.exit_state = "ok"  # it serves; what happens from here on may change that
@@ -126,6 +127,13 @@ class Lives:
             if log_path.is_file():
                 self.writer.add_log(variant.name, start, redact(log_path.read_text("utf-8", "replace")) + "\n")
             await asyncio.shield(card.released(row.vram_idle_mib, self.view.say))
+
+    async def serve(self, request: ServeRequest) -> Server:
+        """A server that serves; how long that took counts for the next start."""
+        began = time.monotonic()
+        server = await self.engine.start(request)
+        self.longest_start_s = max(self.longest_start_s, time.monotonic() - began)
+        return server
 
     def request(self, variant: Variant, own: tuple[int, ...], log_path: Path) -> ServeRequest:
         """What the engine is asked for: that variant, on those GPUs."""
@@ -177,9 +185,9 @@ class Lives:
     # -- measuring -----------------------------------------------------------------------------------------------
 
     async def client(self, server: Server, stack: contextlib.AsyncExitStack) -> Client:
-        """A client of that server. Without shared senders each has its own: no load waits for another server's."""
+        """A client of that server, with senders of its own where they are not shared."""
         senders = self.shared_senders
-        if senders is None and self.senders > 1:
+        if senders is None and (self.senders > 1 or self.apart):
             senders = await stack.enter_async_context(Workers(self.senders))
         extra = getattr(server, "extra_body", None)
         return Client(server.base_url, server.model, extra_body=extra, api_key=self.api_key, workers=senders)

@@ -18,6 +18,7 @@ from collector.budget import Budget, OutOfBudget
 from collector.bundle.co_location import CoLocation, read_co_location, write_co_location
 from collector.bundle.schema import Environment, Status, VariantRow
 from collector.bundle.write import BundleWriter, bundle_name
+from collector.card import Card
 from collector.claim import check_clock, claimed, unwritable
 from collector.co_locate import trial
 from collector.describe import first_row
@@ -40,7 +41,7 @@ from collector.probes.redact import redact
 from collector.progress import View
 from collector.quality import suites
 from collector.side_by_side import Company, batches, places
-from collector.study import Study
+from collector.study import Study, Variant
 
 __all__ = ["Outcome", "Run"]
 
@@ -138,9 +139,9 @@ class Run:
         if self._resume is None:
             cards.check_parallel(self.study)
             self.study = priced(self.study, self.profile)
-        most = cards.needed(self.study, self._pool, self.profile)
+        most = cards.needed(self._mine(), self._pool, self.profile)
         if self._side_by_side:
-            places(self.study, self._pool)
+            self._places()
         rented = len(self._pool) if self._side_by_side else most
         self._budget = Budget(minutes=self._max_minutes, usd=self._max_usd, price=self.study.price, gpus=rented)
         self._writer = self._open_bundle(engine)
@@ -157,7 +158,7 @@ class Run:
                 self._lives = Lives(
                     study=self.study, profile=self.profile, engine=engine, gpus=self._gpus, writer=self._writer,
                     view=view, budget=self._budget, work=Path(work), zero=zero, port=self._port, api_key=self._api_key,
-                    senders=self._workers, failed=failed, log_tail=tail,
+                    senders=self._workers, apart=self._side_by_side, failed=failed, log_tail=tail,
                 )  # fmt: skip
                 self._due = Due(self.study, self._writer, failed)
                 self._after = self._lives.after = self._afterwards()
@@ -268,6 +269,15 @@ class Run:
             await self._round(self.study.starts + extra, wanted)
         return f"{_MOST_EXTRA_ROUNDS} extra rounds were not enough for {target:.1%}"
 
+    def _mine(self) -> list[Variant]:
+        """The variants that this invocation measures."""
+        return [v for v in self.study.variants if not self._only or v.name in self._only]
+
+    def _places(self) -> int:
+        """Servers that stand side by side at most: so many are tried, and no more are measured, at once."""
+        mine = self._mine()
+        return min(len(mine), places([*mine, self.study.variant(self.study.baseline)], self._pool))
+
     async def _round(self, number: int, wanted: WantedOf) -> None:
         if self._through_round is not None and number > self._through_round:
             return
@@ -279,12 +289,14 @@ class Run:
                     await self._lives.live(self._next(name, number), cards_of, wanted)
             return
         due = [self.study.variant(n) for n in names if self._due_now(n, number, wanted)]
-        if len(due) > 1 and not await self._may_stand_together(min(len(due), places(self.study, self._pool))):
+        if len(due) > 1 and not await self._may_stand_together():
             await self._round(number, wanted)
             return
-        for batch in batches(due, self._pool):
+        for batch in batches(due, self._pool, most=self._places()):
             company = Company(len(batch))
-            starts = [self._lives.live(self._next(v.name, number), own, wanted, company) for v, own in batch]
+            self._budget.keep(len(batch) * self._lives.longest_start_s)  # they start one after the other
+            rows = [self._next(v.name, number) for v, _ in batch]
+            starts = [self._lives.live(row, own, wanted, company) for row, (_, own) in zip(rows, batch, strict=True)]
             ended = await asyncio.gather(*starts, return_exceptions=True)  # each closes its own row first
             for problem in ended:
                 if isinstance(problem, BaseException):
@@ -303,32 +315,35 @@ class Run:
         self._view.say(f"{name}: server start {start}, round {number}")
         return first_row(self.study.variant(name), start, self.study.engine.name)
 
-    async def _may_stand_together(self, room: int) -> bool:
-        """Try the baseline on that many places at once; what came of it is in the bundle. Asked once a run."""
+    async def _may_stand_together(self) -> bool:
+        """Try the baseline on every place at once; what came of it is in the bundle. Asked once a run."""
         if self._together is None:
             self._view.say("side by side: trying one cell alone and in company")
             try:
-                tried = await self._try_together(room)
+                tried = await self._try_together()
             except QuantcaseError as e:
                 self._together, why = False, redact(str(e))
             else:
                 self._together, why = tried.allowed, tried.reason
                 if tried.allowed or read_co_location(self._writer.folder) is None:  # else it speaks of cells that stand
                     write_co_location(self._writer.folder, tried)
-            self._side_by_side = self._together
+            self._side_by_side = self._lives.apart = self._together
             word = "allowed" if self._together else "NOT allowed, one at a time from here on"
             self._view.say(f"side by side: {word}: {why}")
         return self._together
 
-    async def _try_together(self, room: int) -> CoLocation:
+    async def _try_together(self) -> CoLocation:
         baseline = self.study.variant(self.study.baseline)
         async with contextlib.AsyncExitStack() as stack:
             clients = []
-            for place in range(room):
+            for place in range(self._places()):
                 own = self._pool[place * baseline.gpus : (place + 1) * baseline.gpus]
                 log = self._lives.work / f"trial-{place + 1}.log"
-                server = await self._lives.engine.start(self._lives.request(baseline, own, log))
+                self._budget.keep(self._lives.longest_start_s)
+                card = Card(self._gpus, *(own if self.profile.kind == "gpu" else ()))
+                stack.push_async_callback(card.released, card.used_mib(), self._view.say)  # when its server is gone
+                server = await self._lives.serve(self._lives.request(baseline, own, log))
                 stack.push_async_callback(server.stop)
                 clients.append(await self._lives.client(server, stack))
             maker = PromptMaker(self.study, await self._lives.calibration(clients[0]))
-            return await trial(self.study, clients, maker, zero=self._lives.zero)
+            return await trial(self.study, clients, maker, zero=self._lives.zero, budget=self._budget)

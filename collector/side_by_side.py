@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Sequence
 
 from collector.errors import UsageFault
-from collector.study import Study, Variant
+from collector.study import Variant
 
 __all__ = ["Company", "batches", "places"]
 
 
-def places(study: Study, pool: Sequence[int]) -> int:
-    """How many of the study's largest servers find room at once.
+def places(variants: Sequence[Variant], pool: Sequence[int]) -> int:
+    """How many servers of the largest of these find room at once.
 
     Raises:
         UsageFault: not even two: nothing could stand side by side.
     """
-    room = len(pool) // max(v.gpus for v in study.variants)
+    room = len(pool) // max(v.gpus for v in variants)
     if room < 2:
         raise UsageFault(
             f"--side-by-side needs GPUs for two servers, this run may use {len(pool)}", fix="name more with --gpus"
@@ -25,12 +25,18 @@ def places(study: Study, pool: Sequence[int]) -> int:
     return room
 
 
-def batches(variants: Sequence[Variant], pool: Sequence[int]) -> list[list[tuple[Variant, tuple[int, ...]]]]:
-    """The variants in their order, as many at once as find room, each with its GPUs of the pool."""
+def batches(
+    variants: Sequence[Variant], pool: Sequence[int], *, most: int
+) -> list[list[tuple[Variant, tuple[int, ...]]]]:
+    """The variants in their order, as many at once as find room, each with its GPUs of the pool.
+
+    Args:
+        most: servers at once, however small they are: more company than that was not tried.
+    """
     made: list[list[tuple[Variant, tuple[int, ...]]]] = []
     free: list[int] = []
     for variant in variants:
-        if not made or variant.gpus > len(free):
+        if not made or variant.gpus > len(free) or len(made[-1]) == most:
             made.append([])
             free = list(pool)
         cards, free = tuple(free[: variant.gpus]), free[variant.gpus :]

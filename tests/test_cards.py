@@ -58,6 +58,9 @@ def test_all_of_the_named_kind_may_be_used_or_those_that_are_named() -> None:
 def test_what_a_scheduler_hides_is_never_taken() -> None:
     assert usable(ADA, box(), environment={"CUDA_VISIBLE_DEVICES": "1,3"}) == (1, 3)
     assert usable(ADA, box(), environment={"CUDA_VISIBLE_DEVICES": "GPU-0000-2"}) == (2,)
+    # A card that is named twice is one place, and CUDA hides whatever stands behind a number that is not there.
+    assert usable(ADA, box(), environment={"CUDA_VISIBLE_DEVICES": "1,1,GPU-0000-1,2"}) == (1, 2)
+    assert usable(ADA, box(), environment={"CUDA_VISIBLE_DEVICES": "1,-1,3"}) == (1,)
     with pytest.raises(QuantcaseError, match="CUDA_VISIBLE_DEVICES hides it"):
         usable(ADA, box(), named=(0,), environment={"CUDA_VISIBLE_DEVICES": "1,3"})
     with pytest.raises(QuantcaseError, match="leaves no GPU"):
@@ -73,9 +76,11 @@ def test_another_card_needs_leave() -> None:
 
 
 def test_a_server_that_finds_no_room_is_refused_before_anything_starts() -> None:
-    assert needed(study(tensor_parallel=2, pipeline_parallel=2), (0, 1, 2, 3), ADA) == 4
+    given = study(tensor_parallel=2, pipeline_parallel=2).variants
+    assert needed(given, (0, 1, 2, 3), ADA) == 4
+    assert needed(given[:-1], (0,), ADA) == 1  # a resumed run that leaves the wide one out
     with pytest.raises(QuantcaseError, match="variant wide takes 4 GPUs, this run may use 2"):
-        needed(study(tensor_parallel=2, pipeline_parallel=2), (0, 1), ADA)
+        needed(given, (0, 1), ADA)
 
 
 def test_an_engine_sees_its_cards_and_no_others() -> None:

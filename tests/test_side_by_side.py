@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
+from rich.console import Console
 from scipy import stats
 
+from collector import gpus as profiles
 from collector import study as studies
+from collector.budget import Budget, OutOfBudget
 from collector.bundle.check import check
 from collector.bundle.co_location import read_co_location
 from collector.bundle.read import open_bundle
-from collector.bundle.schema import CellRow
-from collector.co_locate import REGIONS, heaviest, judged, ratio_of
+from collector.bundle.schema import CellRow, Environment
+from collector.bundle.write import BundleWriter
+from collector.co_locate import REGIONS, heaviest, judged, ratio_of, trial
+from collector.engines import registry
+from collector.engines.process import free_port
 from collector.errors import QuantcaseError, UsageFault
+from collector.lives import Lives
+from collector.load import loop, pulse
+from collector.load.measure import Client
+from collector.load.prompts import Calibration, PromptMaker
+from collector.probes.nvml import Gpus
+from collector.progress import View
 from collector.side_by_side import Company, batches, places
-from collector.study import Variant
+from collector.study import Study, Variant
 from quantcase.analysis.compare import ROPE
 from tests.e2e.tools import collect
+from tests.load.test_pulse import LIMIT_S, TOKENS, hangs_after, serving
 
 
 def variant(name: str, gpus: int) -> Variant:
@@ -28,7 +44,7 @@ def variant(name: str, gpus: int) -> Variant:
 
 def test_variants_stand_together_as_they_find_room() -> None:
     asked = [variant("a", 1), variant("b", 2), variant("c", 2), variant("d", 1), variant("e", 4)]
-    found = [[(v.name, cards) for v, cards in batch] for batch in batches(asked, (4, 5, 6, 7))]
+    found = [[(v.name, cards) for v, cards in batch] for batch in batches(asked, (4, 5, 6, 7), most=2)]
     assert found == [
         [("a", (4,)), ("b", (5, 6))],
         [("c", (4, 5)), ("d", (6,))],
@@ -36,9 +52,19 @@ def test_variants_stand_together_as_they_find_room() -> None:
     ]
 
 
+def test_no_more_stand_together_than_were_tried() -> None:
+    asked = [variant("a", 2), variant("b", 1), variant("c", 1), variant("d", 1), variant("e", 1)]
+    room = places(asked, (0, 1, 2, 3))
+    assert room == 2
+    assert [[v.name for v, _ in batch] for batch in batches(asked, (0, 1, 2, 3), most=room)] == [
+        ["a", "b"], ["c", "d"], ["e"],
+    ]  # fmt: skip
+
+
 def test_two_of_the_largest_must_find_room() -> None:
-    given = studies.load("demo")
+    given = studies.load("demo").variants
     assert places(given, (0, 1, 2)) == 3
+    assert places([*given, variant("wide", 2)], (0, 1, 2, 3)) == 2
     with pytest.raises(UsageFault, match="needs GPUs for two servers"):
         places(given, (0,))
 
@@ -109,6 +135,67 @@ def test_one_metric_beyond_its_region_is_enough() -> None:
 def test_repeats_without_a_throughput_tell_nothing() -> None:
     with pytest.raises(QuantcaseError, match="too short to tell"):
         judged({"load": "c8"}, [cell(None)] * 5, [cell(None)] * 5, 2)
+
+
+def small() -> Study:
+    """A study whose one load point is soon measured, and whose server has half a second for each reply."""
+    given = studies.loads(STUDY)
+    chat = msgspec.structs.replace(given.workloads[0], output_tokens=TOKENS, request_timeout_s=LIMIT_S)
+    return msgspec.structs.replace(given, workloads=[chat])
+
+
+async def tried(*urls: str, budget: Budget) -> None:
+    maker = PromptMaker(small(), Calibration())
+    await trial(small(), [Client(url, "m") for url in urls], maker, zero=0.0, budget=budget)
+
+
+async def test_a_trial_whose_server_hangs_or_is_gone_says_so_and_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "TICK_S", 0.1)
+    monkeypatch.setattr(loop, "_TICK", 5)
+    unbound = Budget(minutes=None, usd=None, price=None)
+    async with serving(hangs_after(8)) as hung:
+        with pytest.raises(QuantcaseError, match="the trial of side-by-side servers failed: no reply got a byte"):
+            await tried(hung, budget=unbound)
+    with pytest.raises(QuantcaseError, match=r"the trial of side-by-side servers failed: .*(refused|Connect call)"):
+        await tried(f"http://127.0.0.1:{free_port()}", budget=unbound)
+
+
+async def test_a_trial_is_paid_for_too() -> None:
+    async def well(_number: int, _alone: bool) -> None:
+        return
+
+    async with serving(well) as url:
+        with pytest.raises(OutOfBudget):
+            await tried(url, url, budget=Budget(minutes=0, usd=None, price=None))
+
+
+async def test_side_by_side_each_servers_load_comes_from_a_process_of_its_own(tmp_path: Path) -> None:
+    given = studies.loads(STUDY)
+    writer = BundleWriter.create(
+        tmp_path / "2026-11-21-demo-pair", given, grade="simulated", gpu="demo", cells_planned=2,
+        environment=Environment(gpu_asked="demo"),
+    )  # fmt: skip
+    lives = Lives(
+        study=given, profile=profiles.get("demo"), engine=registry.engine("replay"), gpus=Gpus.open(), writer=writer,
+        view=View(Console(quiet=True), 2), budget=Budget(minutes=None, usd=None, price=None), work=tmp_path, zero=0.0,
+        apart=True,
+    )  # fmt: skip
+    async with contextlib.AsyncExitStack() as stack:
+        server = await lives.serve(lives.request(given.variants[0], (), tmp_path / "log"))
+        stack.push_async_callback(server.stop)
+        before = children()
+        async with contextlib.AsyncExitStack() as clients:
+            for _ in range(2):
+                await lives.client(server, clients)
+            assert len(children() - before) == 2
+        assert children() == before
+    assert lives.longest_start_s > 0  # the trial's starts count for what the next one may take
+    writer.close("interrupted")
+
+
+def children() -> set[str]:
+    """Processes that this one has started."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 STUDY = """

@@ -17,12 +17,14 @@ from pathlib import Path
 import aiohttp
 
 from collector.engines.base import StartFailed, Timeline
+from collector.engines.last_words import cause, without_frames
 from collector.errors import QuantcaseError
 from collector.probes.redact import redact
 
 __all__ = ["EngineProcess", "die_with_parent", "free_port", "port_is_free"]
 
 _PR_SET_PDEATHSIG = 1
+_LOOKED_AT = 400  # lines at the end of a log, among which the cause is looked for
 _OOM_WORDS = (
     "out of memory",
     "outofmemory",
@@ -197,15 +199,17 @@ class EngineProcess:
                 await asyncio.sleep(0.05)
 
     def _failed(self, problem: str) -> StartFailed:
-        tail = self.log_tail(60)
-        text = "\n".join(tail).lower()
+        lines = self.log_tail(_LOOKED_AT)
+        text = cause(lines)
         if any(word in text for word in _OOM_WORDS):
             state = "oom"
         elif any(word in text for word in _UNSUPPORTED_WORDS):
             state = "unsupported"
         else:
             state = "crash"
-        return StartFailed(problem, exit_state=state, log_tail=[redact(t) for t in tail[-12:]], argv=self.argv)
+        return StartFailed(
+            problem, exit_state=state, log_tail=[redact(t) for t in without_frames(lines)[-12:]], argv=self.argv
+        )
 
     async def stop(self, timeout_s: float = 60.0) -> None:
         """End the whole group: TERM, wait, KILL; then make sure that nothing of it is left.

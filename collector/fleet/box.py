@@ -20,7 +20,7 @@ import msgspec
 
 from collector import __version__
 from collector.engines.process import die_with_parent
-from collector.fleet.mirror import Have, Source, hashes
+from collector.fleet.mirror import Have, Piece, Source, hashes
 from collector.fleet.order import Ended, Facts, Said, Told, Work
 from collector.gpus import recognise
 from collector.probes.nvml import Gpus
@@ -164,11 +164,9 @@ def _environment() -> dict[str, str]:
     return env
 
 
-def fetch(fleet: str, box: str, bundle: str, have: Have) -> Iterator[Told]:
+def fetch(fleet: str, box: str, bundle: str, have: Have) -> Iterator[Piece]:
     """All of a bundle here that home does not have."""
-    folder = root() / fleet / box / bundle
-    yield from Source(folder, have).changes()
-    yield Ended(done=True, hashes=hashes(folder))
+    yield from Source(root() / fleet / box / bundle, have).changes()
 
 
 def stop(fleet: str, box: str, bundle: str) -> None:

@@ -13,7 +13,7 @@ from collector import __version__
 from collector.errors import QuantcaseError
 from collector.fleet import box as on_box
 from collector.fleet.connect import connect, disconnect
-from collector.fleet.mirror import Have
+from collector.fleet.mirror import Have, Piece
 from collector.fleet.order import Ended, Facts, Told, Work
 from collector.fleet.schedule import Spot
 
@@ -66,10 +66,9 @@ class Cluster:
     # -- boxes ---------------------------------------------------------------------------------------------------
 
     def look(self) -> list[Spot]:
-        """The boxes that are alive now. A node that joined is probed; one that died is forgotten."""
+        """The boxes that are alive now. A node that joined is probed; one that died is forgotten once it is let go."""
         alive = {n["NodeID"]: n for n in self._ray.nodes() if n["Alive"]}
-        for name in [b for b, n in self._nodes.items() if n.id not in alive and n.stream is None]:
-            self.release(name)
+        for name in [b for b, n in self._nodes.items() if n.id not in alive and n.group is None]:
             del self._nodes[name]
         for node_id, node in alive.items():
             if node_id not in self._seen and node["Resources"].get("CPU", 0) >= 1:
@@ -137,12 +136,9 @@ class Cluster:
 
     def _whole(self, node: _Node) -> dict[str, float]:
         cards = {"GPU": float(node.gpus)} if node.gpus else {}
-        return {"CPU": float(node.cpus), **cards, **self._accelerator(node)}
-
-    def _accelerator(self, node: _Node) -> dict[str, float]:
-        """The accelerator type, as Ray asks for it in a task of that `accelerator_type`."""
         name = self._accelerator_type(node)
-        return {_TYPE + name: 0.001} if name else {}
+        kind = {_TYPE + name: 0.001} if name else {}  # as Ray asks for it in a task of that `accelerator_type`
+        return {"CPU": float(node.cpus), **cards, **kind}
 
     def _accelerator_type(self, node: _Node) -> str | None:
         return next((t.removeprefix(_TYPE) for t in node.types if t.startswith(_TYPE)), None)
@@ -229,7 +225,7 @@ class Cluster:
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.get(self._on(node.id, on_box.stop, self._fleet, name, bundle), timeout=_PROBE_S)
 
-    def fetch(self, name: str, bundle: str, have: Have) -> Iterator[Told]:
+    def fetch(self, name: str, bundle: str, have: Have) -> Iterator[Piece]:
         """What lies of a bundle on a box and not at home.
 
         Raises:

@@ -23,9 +23,10 @@ from collector.prepare import narrowed
 from collector.probes.redact import redact
 from collector.study import Study, dumps
 
-__all__ = ["ALL_MEASURED", "Driver"]
+__all__ = ["Driver"]
 
-ALL_MEASURED = "all that was planned is measured"
+_ALL_MEASURED = "all that was planned is measured"
+_LEFT = "the box is not in the cluster any more"
 _TURN_S = 0.5
 _LOOK_S = 2.0
 _TRIES = 2  # a task that fails on a live box is tried once more there, then the box is given up
@@ -37,7 +38,6 @@ class _Held(Struct):
 
     bundle: BundleEntry
     task: TaskEntry | None = None
-    broken: bool = False  # a piece did not fit: what lies at home is compared with the box at the end
 
 
 class Driver:
@@ -104,7 +104,7 @@ class Driver:
                     self._fetch(entry.box, name)
         for bundle in self._index.bundles:
             if bundle.box is not None and bundle.box not in alive and self._index.next_task(bundle.name):
-                self._lose(bundle.box, "the box is not in the cluster any more")
+                self._lose(bundle.box, _LEFT)
         schedule.again(self._index)
 
     def _look(self) -> None:
@@ -116,9 +116,12 @@ class Driver:
         if self._stop:
             return
         alive = {s.box for s in spots}
+        for box in [b for b, held in self._held.items() if held.task is None and b not in alive]:
+            self._lose(box, _LEFT)  # it died between two server starts: no task tells of it
+            self._release(box, "lost")
         for bundle in self._index.bundles:
             if bundle.state == "waiting" and bundle.box is not None and bundle.box not in alive:
-                self._lose(bundle.box, "the box is not in the cluster any more")
+                self._lose(bundle.box, _LEFT)
         for bundle in schedule.place(self._index, spots, self._studies):
             assert bundle.box is not None  # noqa: S101 - place gives one
             if not self._cluster.hold(bundle.box):
@@ -161,7 +164,7 @@ class Driver:
             fleet=self._index.folder, box=box, bundle=held.bundle.name, gpu=self._index.run(held.bundle.run).gpu,
             study=dumps(study), variant=task.variant, round=task.round, max_minutes=minutes,
         )  # fmt: skip
-        task.state, task.reason, held.task, held.broken = "running", "", task, False
+        task.state, task.reason, held.task = "running", "", task
         self._view.say(box, f"{task.variant}: round {task.round}")
         self._cluster.measure(work, self._mirror(held.bundle.name).have())
         self._save()
@@ -192,8 +195,7 @@ class Driver:
         try:
             mirror.take(piece)
         except QuantcaseError as e:
-            held.broken = True
-            self._view.once(str(e))
+            self._view.once(str(e))  # the hashes at the end tell what is missing at home
         if piece.path == "cells.csv":
             self._count(held.bundle)
             self._save(now=False)
@@ -207,7 +209,11 @@ class Driver:
         assert task is not None  # noqa: S101 - only a task tells its end
         if told.hashes and (wrong := mirror.differs(told.hashes)):
             self._view.say(box, f"{len(wrong)} files differ at home: fetching them")
-            self._fetch(box, held.bundle.name)
+            try:
+                self._fetch(box, held.bundle.name)
+            except QuantcaseError as e:
+                self._fault(box, held, str(e), alive=True)
+                return
             if mirror.differs(told.hashes):
                 self._fault(box, held, f"{wrong[0]} does not come home whole", alive=True)
                 return
@@ -247,9 +253,8 @@ class Driver:
 
     def _fetch(self, box: str, name: str) -> None:
         mirror = self._mirror(name)
-        for told in self._cluster.fetch(box, name, mirror.have()):
-            if isinstance(told, Piece):
-                mirror.take(told)
+        for piece in self._cluster.fetch(box, name, mirror.have()):
+            mirror.take(piece)
         self._count(self._index.bundle(name))
 
     def _mirror(self, name: str) -> Mirror:
@@ -287,11 +292,12 @@ class Driver:
 
     def _close(self) -> None:
         left = [t for t in self._index.tasks if t.state in ("waiting", "failed")]
-        self._index.ended_by = self._stop or (ALL_MEASURED if not left else f"{len(left)} server starts are missing")
+        self._index.ended_by = self._stop or (_ALL_MEASURED if not left else f"{len(left)} server starts are missing")
         self._save()
         if not left:  # else a continuation finds its bundles where they are
+            alive = {s.box for s in self._cluster.look()}
             for entry in self._index.boxes:
-                if entry.state == "released" and entry.box in [s.box for s in self._cluster.look()]:
+                if entry.state == "released" and entry.box in alive:
                     try:
                         self._cluster.clear(entry.box)
                     except QuantcaseError as e:

@@ -26,8 +26,8 @@ def overview(index: Index) -> RenderableType:
     table = Table(
         box=boxes.SIMPLE_HEAD, title=Text(f"{index.title} ({index.id})"), title_justify="left", pad_edge=False
     )
-    for name, right in (("box", False), ("gpu", False), ("study", False), ("state", False)):
-        table.add_column(name, justify="right" if right else "left", no_wrap=name in ("box", "gpu"), overflow="fold")
+    for name in ("box", "gpu", "study", "state"):
+        table.add_column(name, no_wrap=name in ("box", "gpu"), overflow="fold")
     for name in ("cells", "min", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     for bundle in index.bundles:

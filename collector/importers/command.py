@@ -109,7 +109,7 @@ def import_results(
     )
     folder = write_bundle(reads, out, said)
     document = read_document(folder)
-    for line in unpaired(reads, said):
+    for line in unpaired(reads, said).values():
         click.echo(f"warning: {line}", err=True)
     if document is not None:
         _tell(document)

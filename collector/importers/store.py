@@ -95,8 +95,10 @@ def write_bundle(reads: Sequence[Read], out: Path, said: Said, *, today: datetim
         _variants(writer, sources, study, said)
         _requests(writer, rows_of, began, study)
         _answers(writer, reads, said)
+        unlike = unpaired(reads, said)
         for r in reads:
-            r.imported.missing += [w for w in unpaired(reads, said) if w.startswith(f"{r.variant or said.baseline}: ")]
+            if line := unlike.get(r.variant or said.baseline):
+                r.imported.missing.append(line)
         document = _document(reads, placed, said)
         _figures(folder, placed)
         manifests.write_atomic(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
@@ -112,19 +114,19 @@ def write_bundle(reads: Sequence[Read], out: Path, said: Said, *, today: datetim
     return folder
 
 
-def unpaired(reads: Sequence[Read], said: Said) -> list[str]:
-    """One line for each variant with answers of which none is to a question that the baseline answered."""
+def unpaired(reads: Sequence[Read], said: Said) -> dict[str, str]:
+    """By name, one line for each variant with answers of which none is to a question that the baseline answered."""
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for r in reads:
         asked[r.variant or said.baseline] |= {a.prompt_id for a in r.imported.answers}
     base = asked.pop(said.baseline, set())
     why = "were other prompts, tasks or few-shot examples asked?" if base else "it has no answers"
-    return [
-        f"{variant}: none of its {len(ids):,} answers is to a question of the baseline, {said.baseline} ({why}): "
-        "nothing is compared answer by answer"
+    return {
+        variant: f"{variant}: none of its {len(ids):,} answers is to a question of the baseline, {said.baseline} "
+        f"({why}): nothing is compared answer by answer"
         for variant, ids in sorted(asked.items())
         if ids and not ids & base
-    ]
+    }
 
 
 def failures(folder_document: ImportedDocument) -> list[str]:

@@ -1,6 +1,7 @@
 """Hardware and software of one session, as environment.json holds them.
 
-Never in it: the host's or user's name, paths, addresses, environment variables.
+Never in it: the host's or user's name, paths, addresses, environment variables (but those few by which GPUs talk to
+each other, see `interconnect.settings`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 import collector
 from collector.bundle.schema import Session
-from collector.probes.interconnect import links
+from collector.probes.interconnect import links, settings
 from collector.probes.nvml import Gpus
 from collector.probes.packages import PACKAGES, engine_packages, package_versions, vllm_plugins
 from collector.probes.redact import redact
@@ -53,7 +54,7 @@ def capture(
         gpus=[msgspec.to_builtins(card) for card in gpus.cards],
         interconnect=[msgspec.to_builtins(link) for link in links(gpus)],
         host=host_facts(),
-        software=software_facts(engine, command, env),
+        software={**software_facts(engine, command, env), **(settings(env or {}) if len(gpus) > 1 else {})},
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -10,10 +12,23 @@ from msgspec import Struct
 
 from collector.probes.nvml import Gpus
 
-__all__ = ["Link", "links"]
+__all__ = ["Link", "links", "settings"]
 
 # nvmlGpuTopologyLevel_t (nvml.h), in the words of `nvidia-smi topo -m`.
 _LEVELS = {0: "internal", 10: "pix", 20: "pxb", 30: "phb", 40: "node", 50: "sys"}
+# What decides how GPUs talk to each other (NCCL's own documentation of its environment), and names nobody's network.
+_SETTINGS = (
+    "NCCL_ALGO",
+    "NCCL_CUMEM_ENABLE",
+    "NCCL_IB_DISABLE",
+    "NCCL_NVLS_ENABLE",
+    "NCCL_P2P_DISABLE",
+    "NCCL_P2P_LEVEL",
+    "NCCL_PROTO",
+    "NCCL_SHM_DISABLE",
+    "TORCH_SYMM_MEM_DISABLE_MULTICAST",
+)
+_SETTING = re.compile(r"[\w^:;,.-]{1,40}")
 _P2P_READ, _P2P_OK = 0, 0  # nvmlGpuP2PCapsIndex_t, nvmlGpuP2PStatus_t
 
 
@@ -44,6 +59,14 @@ def links(gpus: Gpus) -> list[Link]:
             path = "nvlink" if nvlinks else _LEVELS.get(level) if level is not None else None
             found.append(Link(a, b, path, nvlinks, None if status is None else status == _P2P_OK))
     return found
+
+
+def settings(env: Mapping[str, str]) -> dict[str, str]:
+    """The settings of this box, and of the study's `env`, by which its GPUs talk to each other in another way than NCCL
+    would choose. A value that is none of NCCL's is left out: it might be anything.
+    """
+    told = {**os.environ, **env}
+    return {name: told[name] for name in _SETTINGS if name in told and _SETTING.fullmatch(told[name])}
 
 
 def _nvlinks(ask: Callable[..., Any], nvml: ModuleType | Any, handle: Any) -> int | None:

@@ -5,7 +5,9 @@ and the page as it was written, by that hash and one of everything that all page
 templates. Pages that were written lie in a temporary folder. A page of whose rendering something was said (a link that
 leads nowhere) is rendered again, so that it is said again.
 
-MkDocs's pages and files are only touched by their attributes here; `plugin.py` hands them over.
+Nothing of MkDocs is imported here: `plugin.py` hands its objects over. But what its pages are is known: their
+attributes (`_STATE`; one of them is private to MkDocs), their `render`, which is replaced, and the logger that it
+speaks to.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class _Page:
     whole: str = ""  # hash of what it was written from
     file: Path | None = None
     entries: list[Any] = field(default_factory=list)  # in the search index
-    anchors: set[str] | None = None  # in the blocks that Markdown did not see, which were found to fit
+    anchors: tuple[object, set[str]] | None = (
+        None  # in its blocks, which were found to fit; and what these were made of
+    )
 
 
 class _Said(logging.Handler):
@@ -81,7 +85,8 @@ class Again:
     def begin(self, config: Any) -> None:
         """A build begins with these settings."""
         theme = config.theme
-        settings = [dict(config), sorted(map(str, config.plugins)), theme.dirs, {k: theme[k] for k in theme}]
+        plugins = [[name, dict(plugin.config)] for name, plugin in config.plugins.items()]
+        settings = [dict(config), plugins, theme.dirs, {k: theme[k] for k in theme}]
         self._shared = _hash(_json(settings), _json(list(_stamps(theme.dirs))))
         self._kept = set()
 
@@ -109,7 +114,7 @@ class Again:
                 "" if said.said else source,
                 {k: vars(page)[k] for k in _STATE if k in vars(page)},
             )
-            links = page.links_to_anchors
+            links, known.anchors = page.links_to_anchors, None
             known.links = None if links is None else {file.src_uri: dict(to) for file, to in links.items()}
 
         page.render = render
@@ -123,14 +128,15 @@ class Again:
             page.links_to_anchors = {found[uri]: to for uri, to in known.links.items()}
         return True
 
-    def anchors(self, uri: str) -> set[str] | None:
-        """What `found` was told of a page that was not rendered again."""
-        return self._pages[uri].anchors if uri in self._pages else None
+    def anchors(self, uri: str, made_from: object) -> set[str] | None:
+        """What `found` was told of a page that is as it was, its blocks included."""
+        known = self._pages.get(uri)
+        return known.anchors[1] if known and known.anchors and known.anchors[0] == made_from else None
 
-    def found(self, uri: str, anchors: set[str]) -> None:
+    def found(self, uri: str, made_from: object, anchors: set[str]) -> None:
         """A page as it was rendered fits its blocks, in which there are these anchors."""
         if uri in self._pages:
-            self._pages[uri].anchors = anchors
+            self._pages[uri].anchors = made_from, anchors
 
     def settled(self, env: Environment, pages: Mapping[str, tuple[Any, object]]) -> None:
         """All pages are rendered: those that would be written as they were take a template that writes just that.
@@ -147,10 +153,12 @@ class Again:
         )
         for uri, (page, made_from) in pages.items():
             known = self._pages.get(uri)
-            if known is None or not known.source or "template" in page.meta:
+            if known is None:
                 continue
-            whole = _hash(shared, known.source, _json(page.meta), str(page.title), repr(made_from))
-            if known.whole == whole and known.file is not None and known.file.is_file():
+            whole = ""  # not to be kept
+            if known.source and "template" not in page.meta:
+                whole = _hash(shared, known.source, _json(page.meta), str(page.title), repr(made_from))
+            if whole and known.whole == whole and known.file is not None and known.file.is_file():
                 page.meta = {**page.meta, "template": _TEMPLATE, "search": {"exclude": True}}
                 self._kept.add(uri)
             else:

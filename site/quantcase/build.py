@@ -55,9 +55,7 @@ __all__ = ["Output", "generate", "make_case"]
 
 _ACROSS, _SUMMARY = Path("across cases"), Path("across cases, words")  # no bundle has a blank in its name
 _WORDS = ("notes.md",)  # of a bundle's files, what few pages show: `_worded`, and across cases the summary
-_LAST: dict[
-    tuple[Path, Path], tuple[str, Entry]
-] = {}  # by cache and bundle: what it was without its words, and made of it
+_LAST: dict[tuple[Path, Path], tuple[str, str]] = {}  # by cache and bundle: what it was without its words, and its key
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def generate(
             unreadable.append((folder.name, head.unreadable))
         elif head.title:
             facts = _facts(hashes[folder], folder, options)
-            _LAST[store.folder, folder] = facts, entry
+            _LAST[store.folder, folder] = facts, keys[folder]
             facts = key_of(options, facts, hashlib.sha256(entry.digest()).hexdigest())
             made.append(_Made(folder, keys[folder], facts, entry, head))
     made.sort(key=lambda m: bundles.order(m.head.created, m.head.grade), reverse=True)
@@ -139,24 +137,25 @@ def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
     hidden = {"simulated": not options.show_simulated, "published": not options.show_published}
     hashes = store.hashes(folder)
     before = combined(hashes)
+
+    def unchanged() -> bool:  # since its key was made, and while it is read: a run may be writing into it
+        return key == key_of(options, folder.name, before) and store.fingerprint(folder) == before
+
     try:
         if hidden.get(open_bundle(folder).info.grade, False):
-            return store.write(folder, key, [], digest.pack(Head()))
+            return store.write(folder, key, [], digest.pack(Head()), unchanged)
         case = bundles.read(folder)
     except (QuantcaseError, OSError, UnicodeDecodeError) as e:
         lasting = not isinstance(e, OSError)
-        return store.write(folder, key, [], digest.pack(Head(unreadable=str(e))), lambda: lasting)
+        return store.write(folder, key, [], digest.pack(Head(unreadable=str(e))), lambda: lasting and unchanged())
     view = redaction.case_view(case, options)
     head = Head(case.title or case.id, case.bundle.info.grade, case.bundle.manifest.created)
-
-    def unchanged() -> bool:  # a run may be writing into it
-        return store.fingerprint(folder) == before
-
     with written_in(options.site.numbers):  # `write` takes all pages before it returns
-        last = _LAST.get((store.folder, folder))
-        if last is not None and last[0] == _facts(hashes, folder, options) and digest.taken(view, last[1].digest()):
+        facts, of = _LAST.get((store.folder, folder), ("", ""))
+        last = store.read(folder, of) if facts == _facts(hashes, folder, options) else None
+        if last is not None and digest.taken(view, last.digest()):
             remade = {o.uri: o for o in _dressed(_worded(view), [view])}
-            pages: Iterable[Output] = (remade.get(o.uri, o) for o in last[1].outputs())
+            pages: Iterable[Output] = (remade.get(o.uri, o) for o in last.outputs())
         else:
             pages = _dressed(_case(view), [view])
         return store.write(folder, key, pages, digest.pack(head, view), unchanged)

@@ -71,11 +71,11 @@ class _Seen(Struct, array_like=True):
 class Entry:
     """Made files that lie in one file of the cache, found whole."""
 
-    def __init__(self, path: Path, home: Path, footer: _Footer, owner: object) -> None:
-        self._path, self._home, self._footer, self._owner = path, home, footer, owner
+    def __init__(self, path: Path, home: Path, footer: _Footer, seal: bytes, owner: object) -> None:
+        self._path, self._home, self._footer, self._seal, self._owner = path, home, footer, seal, owner
 
     def _slice(self, m: _Member) -> Slice:
-        return Slice(self._path, m.offset, m.length, m.text, self._owner)
+        return Slice(self._path, m.offset, m.length, m.text, self._seal, self._owner)
 
     def outputs(self) -> Iterator[Output]:
         """The made files, in the order in which they were made; nothing is read before it is asked for."""
@@ -118,7 +118,7 @@ class Store:
         if hashlib.sha256(body).digest() != seal:
             return None
         length = int.from_bytes(body[-8:], "big")
-        return Entry(path, home, msgspec.msgpack.decode(body[-8 - length : -8], type=_Footer), self)
+        return Entry(path, home, msgspec.msgpack.decode(body[-8 - length : -8], type=_Footer), seal, self)
 
     def write(
         self, home: Path, key: str, outputs: Iterable[Output], digest: bytes, lasting: Callable[[], bool] = lambda: True
@@ -145,10 +145,11 @@ class Store:
                 packed = msgspec.msgpack.encode(footer)
                 file.write(packed + len(packed).to_bytes(8, "big"))
                 file.seek(0)
-                file.write(_hash(file))
+                seal = _hash(file)
+                file.write(seal)
             path = self._path(home, key if lasting() else f"passing-{os.getpid()}")
             draft.replace(path)
-        return Entry(path, home, footer, self)
+        return Entry(path, home, footer, seal, self)
 
     # -- bundles -------------------------------------------------------------------------------------------------------
 

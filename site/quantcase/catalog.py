@@ -32,14 +32,14 @@ from collector.bundle.read import (
 from collector.bundle.rules.facts import gpu_indices
 from collector.bundle.schema import TABLES, VariantRow, columns
 
-__all__ = ["Case", "Catalog", "folders", "load", "order", "read"]
+__all__ = ["FLEET", "Case", "Catalog", "folders", "load", "order", "read"]
 
 _BUSY_PCT = 50.0  # of a card that works
 # Rules whose breach leaves pages without what they are made of: no time, a link in the folder, a file that is no such.
 _UNREADABLE = ("Q107", "Q204", "Q301")
 _TOLD_ON_PAGES = ("loadtest_", "predictions.json", "stress.jsonl")  # what is wrong with these, their pages say
 _SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
-_FLEET = "fleet.json"  # `collect fleet` writes it beside the bundles of its boxes
+FLEET = "fleet.json"  # `collect fleet` writes it beside the bundles of its boxes
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def folders(results: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     the names that cannot be a case's, with the reason.
     """
     inside = sorted(p for p in results.iterdir() if p.is_dir()) if results.is_dir() else []
-    for fleet in [p for p in inside if (p / _FLEET).is_file() and not is_bundle(p)]:
+    for fleet in [p for p in inside if (p / FLEET).is_file() and not is_bundle(p)]:
         inside += sorted(p for p in fleet.iterdir() if p.is_dir())
     found = [p for p in inside if is_bundle(p)]
     names = Counter(p.name for p in found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from quantcase.analysis.compare import PER_GPU, Comparison
 from quantcase.analysis.points import Point
-from quantcase.text import number, signed_percent, text
+from quantcase.text import number, signed_percent, signed_percents, text
 
 __all__ = ["Column", "badge", "banner", "change", "delta", "figure", "interval", "kind_words", "none", "table"]
 
@@ -59,8 +59,7 @@ def interval(c: Comparison) -> str:
     """The interval of a change, `(+33.1 to +39.4 %)`, and of servers with unlike GPUs how many each has."""
     if c.low != c.low:
         return f"(one run: no interval{_servers(c)})"
-    low, high = (signed_percent(x).removesuffix(" %") for x in (c.low, c.high))
-    return f"({low} to {high} %{_servers(c)})"
+    return f"({signed_percents(c.low, c.high)}{_servers(c)})"
 
 
 def _servers(c: Comparison) -> str:

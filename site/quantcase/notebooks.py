@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ _SECONDS = 120  # of one cell
 _DRAWN_WITH = ("pandas", "altair", "vl-convert-python", "nbclient")
 
 
-def executed(notebook: Path, results: Path, shown: Sequence[str], home: Path = HOME) -> Path:
+def executed(notebook: Path, shown: Mapping[str, Path], home: Path = HOME) -> Path:
     """The notebook with its outputs, as a file below `home`; the notebook itself where there is no bundle to open.
 
     Args:
         notebook: an .ipynb; its metadata may name a bundle under `quantcase.bundle`.
-        results: the folder of bundles.
-        shown: the cases that the site shows: another is never opened, whatever the notebook names.
+        shown: the cases that the site shows, in order, each with its bundle's folder (in a fleet's, or the copy from
+            which texts were taken out): another is never opened, whatever the notebook names.
         home: where runs are kept.
 
     Raises:
@@ -45,7 +45,7 @@ def executed(notebook: Path, results: Path, shown: Sequence[str], home: Path = H
         cells = document["cells"]
     except (ValueError, KeyError, TypeError):
         raise QuantcaseError(f"{notebook.name} is no notebook", fix="save it again with Jupyter") from None
-    bundle = _bundle(document, results, shown)
+    bundle = _bundle(document, shown)
     if bundle is None or not any(c.get("cell_type") == "code" for c in cells):
         return notebook
     digest = hashlib.sha256(source + (bundle / MANIFEST).read_bytes())
@@ -57,11 +57,11 @@ def executed(notebook: Path, results: Path, shown: Sequence[str], home: Path = H
     return kept
 
 
-def _bundle(document: dict[str, Any], results: Path, shown: Sequence[str]) -> Path | None:
+def _bundle(document: dict[str, Any], shown: Mapping[str, Path]) -> Path | None:
     """The bundle that the notebook names, else the first measured one that is shown; None where there is none."""
     named = str(document.get("metadata", {}).get("quantcase", {}).get("bundle", ""))
     for name in [*([named] if named in shown else []), *shown]:
-        folder = results / name
+        folder = shown[name]
         if is_bundle(folder) and open_bundle(folder).info.grade == "measured":
             return folder.resolve()
     return None

@@ -19,6 +19,7 @@ class Slice:
     offset: int
     length: int
     text: bool
+    seal: bytes  # hash of the whole entry
     owner: object = None
 
     def read(self) -> str | bytes:
@@ -49,7 +50,7 @@ class Output:
     def made_from(self) -> object:
         """What tells a changed file from the same one again, without reading it."""
         if self.kept is not None:
-            return self.kept.path, self.kept.offset
+            return self.kept.seal, self.kept.offset  # not its path: two entries that do not last share one
         if self.source is not None:
             found = self.source.stat()
             return found.st_size, found.st_mtime_ns

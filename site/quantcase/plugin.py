@@ -158,8 +158,8 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
         """Put a rendered page aside; its source is not needed again."""
         if not isinstance(page.file, _Generated):
             return self._finished(html, page)
-        uri = page.file.src_uri
-        anchors = self._again.anchors(uri) if self._again is not None else None
+        uri, made_from = page.file.src_uri, self._built.get(page.file.src_uri)
+        anchors = self._again.anchors(uri, made_from) if self._again is not None else None
         if anchors is None:
             found = self._blocks(page.file)
             if blocks.put_back(html, found) is None:
@@ -168,7 +168,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
                 html = page.content or ""
             anchors = blocks.anchors(found)
             if self._again is not None and found:
-                self._again.found(uri, anchors)
+                self._again.found(uri, made_from, anchors)
         page.present_anchor_ids = (page.present_anchor_ids or set()) | anchors
         self._packed[uri] = zlib.compress(html.encode(), 1)
         page.markdown = ""

@@ -92,8 +92,9 @@ class Project:
         """
         if not books:
             return {}
-        home, shown = (self.cache or notebooks.HOME.parent) / "notebooks", [case.id for case in catalog.cases]
-        return {uri: notebooks.executed(path, self.results, shown, home).resolve() for uri, path in books.items()}
+        home = (self.cache or notebooks.HOME.parent) / "notebooks"
+        shown = {case.id: case.bundle.folder for case in catalog.cases}
+        return {uri: notebooks.executed(path, shown, home).resolve() for uri, path in books.items()}
 
     # -- What is left out ----------------------------------------------------------------------------------------------
 

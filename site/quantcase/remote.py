@@ -24,12 +24,14 @@ from collector.bundle import manifest as manifests
 from collector.bundle.archive_rules import ArchiveFault, Limits, Member, check_members, check_path, shown
 from collector.bundle.arriving import MANIFEST_BYTES, PART, judged, receive
 from collector.bundle.read import QuantcaseError
+from quantcase.catalog import FLEET
 from quantcase.mirror import AGAIN, File, Mirror
 from quantcase.place import Place, connect
 
 __all__ = ["Fetched", "Remote", "bundle", "is_url"]
 
 _PIECE = 1 << 20
+_IN_FLEET = "a fleet's folder, whose bundles a URL does not show; move them out of it, or name it as `results:`"
 _AT_ONCE = 8  # bundles asked for at the same time, where the file system can do that
 
 
@@ -147,9 +149,10 @@ class _Look:
         try:
             if len(check_path(name, self._limits)) != 1:
                 raise ArchiveFault("A102", shown(name))
-            info = self._info(name)
+            info = self._info(f"{name}/{manifests.MANIFEST}")
             if info is None:
-                return _Found(name)
+                fleet = self._info(f"{name}/{FLEET}") is not None
+                return _Found(name, refused=f"{shown(name)}: {_IN_FLEET}" if fleet else "")
             now = str(info.get("ETag") or info.get("etag") or "")
             if now and now == etag and self._mirror.whole(key, name):
                 return _Found(name, key, etag)
@@ -157,10 +160,11 @@ class _Look:
         except ArchiveFault as e:
             return _Found(name, refused=str(e))
 
-    def _info(self, name: str) -> dict[str, Any] | None:
+    def _info(self, path: str) -> dict[str, Any] | None:
+        """Of a file; None where there is none."""
         try:
             with self._where.told():
-                info: dict[str, Any] = self._files.info(f"{self._root}/{name}/{manifests.MANIFEST}")
+                info: dict[str, Any] = self._files.info(f"{self._root}/{path}")
         except FileNotFoundError:
             return None
         return info if info["type"] == "file" else None

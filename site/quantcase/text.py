@@ -13,8 +13,8 @@ from collector.bundle.read import Load
 from quantcase.signs import localized, signed
 
 __all__ = [
-    "counted", "fixed", "load_words", "notes_html", "number", "percent", "plain", "said", "signed_percent", "span",
-    "text",
+    "counted", "fixed", "load_words", "notes_html", "number", "percent", "plain", "said", "signed_percent",
+    "signed_percents", "span", "text",
 ]  # fmt: skip
 
 _MOST_PLACES = 6
@@ -93,12 +93,18 @@ def span(value: float | None, low: float, high: float, digits: int = 3) -> str:
 
 
 def signed_percent(ratio: float) -> str:
-    """A ratio as a signed change, `+36.3 %`; a dash when there is none."""
+    """A ratio as a signed change, `+36.3 %`; a dash when there is none, no sign where it rounds to zero."""
     if not math.isfinite(ratio):
         return "–"
     change = 100 * (ratio - 1)
-    sign = "−" if change < 0 else "+"
-    return signed(f"{sign}{abs(change):,.1f} %")
+    shown = fixed(abs(change), 1)
+    sign = "" if shown == fixed(0, 1) else "−" if change < 0 else "+"
+    return f"{sign}{shown} %"
+
+
+def signed_percents(low: float, high: float) -> str:
+    """The interval of a ratio as that of a signed change, `+33.1 to +39.4 %`."""
+    return f"{signed_percent(low).removesuffix(' %')} to {signed_percent(high)}"
 
 
 def fixed(value: float | Decimal, places: int = 0) -> str:

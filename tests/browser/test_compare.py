@@ -26,7 +26,7 @@ from quantcase.analysis.between_document import CaseDocument, Published
 from quantcase.catalog import load
 from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
-from quantcase.text import number
+from quantcase.text import number, signed_percent
 from tests.browser.test_site import opened
 from tests.real import RESULTS
 from tests.site.test_history import SLOWER_FP8, a_run
@@ -200,6 +200,15 @@ def test_the_page_shows_the_bundles_figures(browser: Browser, url: str, docs: di
         assert "▲ faster" in words
         assert "(+23.7 to +50.1 %)" in words
         assert "No fixed variable that moves figures was seen to differ" in page.locator(".qc-banner").inner_text()
+
+
+def test_a_change_that_rounds_to_zero_has_no_sign(browser: Browser, url: str, docs: dict[str, CaseDocument]) -> None:
+    loaded = [docs[H200].variants[v].singles["vram_loaded_mib"] for v in ("bf16", "w8a8-int8")]
+    assert 0.9995 < loaded[1] / loaded[0] < 1
+    with chosen(browser, url, f"{H200}/bf16", f"{H200}/w8a8-int8") as page:
+        row = page.locator("#table-once tbody tr").filter(has_text="VRAM loaded")
+        assert row.locator("td").nth(2).inner_text().startswith("0.0 %\n")
+    assert signed_percent(loaded[1] / loaded[0]) == "0.0 %"
 
 
 def test_the_keyboard_chooses_and_the_address_keeps_it(browser: Browser, url: str) -> None:

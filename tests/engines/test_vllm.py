@@ -70,6 +70,19 @@ async def test_no_room_on_the_card_is_oom(tmp_path: Path) -> None:
     assert e.value.argv[3:6] == ["m", "--host", "127.0.0.1"]
 
 
+async def test_the_cause_above_three_tracebacks_is_found_and_shown(tmp_path: Path) -> None:
+    log = SAMPLES / "vllm-0.26-h200/bf16-70b.no-room.log"
+    code = f"import sys, pathlib; print(pathlib.Path({str(log)!r}).read_text()); sys.exit(1)"
+    spec = EngineSpec(name="vllm", command=[sys.executable, "-c", code])
+    with pytest.raises(StartFailed) as e:
+        await Vllm().start(request(tmp_path, Variant(name="bf16", model="m"), spec, free_port()))
+    assert e.value.exit_state == "oom"
+    said = [line for line in e.value.log_tail if "No available memory for the cache blocks" in line]
+    assert len(said) == 1
+    assert "Available KV cache memory: -8.06 GiB" in "\n".join(e.value.log_tail)
+    assert not [line for line in e.value.log_tail if "File " in line or "^^^" in line]
+
+
 async def test_a_busy_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import altair
@@ -114,10 +115,8 @@ def _checked(folder: Path) -> str:
     return "error" if "error" in levels else "sound"
 
 
-_VIEWS = (  # of a case: all that pages are made of
-    "variants", "requests", "cells", "ok_counts", "telemetry", "busy_telemetry", "cell_counts", "quality_items",
-    "answers", "likelihoods", "marks", "profile", "points_of_load", "measured_variants", "sound", "title",
-)  # fmt: skip
+# All that pages are made of that needs no word which variant or workload.
+_VIEWS = [name for name, kind in vars(catalog.Case).items() if isinstance(kind, property | cached_property)]
 
 
 def _read(folder: Path) -> str:
@@ -128,6 +127,9 @@ def _read(folder: Path) -> str:
     for case in found.cases:
         for view in _VIEWS:
             getattr(case, view)
+        for variant in case.measured_variants():
+            case.served(variant)
+        case.points_of_load()
     return "refused" if found.unreadable else "shown" if found.cases else "no bundle"
 
 

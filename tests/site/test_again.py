@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import markdown
@@ -125,3 +126,38 @@ def test_beside_a_plugin_that_is_not_known_every_page_is_made_anew(
     assert {n for n in first if first[n] != second[n]} == set()
     assert len(rendered) == whole
     assert b"<!--hooked-->" in first["cases/case-0/index.html"]
+
+
+def test_an_option_that_shows_only_in_the_whole_page_changes_every_page(home: Path, tmp_path: Path) -> None:
+    server = Server(home, tmp_path / "served")
+    server.build()
+    config = (home / "mkdocs.yml").read_text()
+    (home / "mkdocs.yml").write_text(config.replace("quantcase: {", "quantcase: {numbers: de, "))
+    after = server.build()
+    assert b'<html data-numbers="de"' in after["linked/index.html"]
+    assert after == Server(home, tmp_path / "fresh").build()
+
+
+def test_a_page_is_not_kept_from_a_build_in_which_something_was_said_of_it(home: Path, tmp_path: Path) -> None:
+    server = Server(home, tmp_path / "served")
+    first = server.build()
+    away = (home / "docs" / "methodology.md").rename(home / "methodology.md")
+    assert b'href="methodology.md"' in server.build()["linked/index.html"]  # leads nowhere, and linked.md is as it was
+    away.rename(home / "docs" / "methodology.md")
+    assert server.build() == first
+
+
+def test_links_into_tables_are_held_against_the_tables_of_this_build(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "docs" / "linked.md").write_text("# Linked\n\n[how](cases/case-0/log/index.md#table-against-awq)\n")
+    with (home / "mkdocs.yml").open("a") as config:
+        config.write("validation: {links: {anchors: warn}}\n")
+    server = Server(home, tmp_path / "served")
+    server.build()
+    assert "#table-against-awq" in caplog.text
+    caplog.clear()
+    shutil.rmtree(home / "results" / "case-0")
+    make_bundle(home / "results", name="case-0", weights="real", only=("bf16", "awq"))
+    assert b'id="table-against-awq"' in server.build()["cases/case-0/log/index.html"]
+    assert "#table-against-awq" not in caplog.text

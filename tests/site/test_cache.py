@@ -17,7 +17,7 @@ from collector.bundle import read as bundle_reader
 from collector.study import loads
 from quantcase import build, cache, workers
 from quantcase.build import generate
-from quantcase.cache import Store, key_of
+from quantcase.cache import Entry, Store, key_of
 from quantcase.charts import figure
 from quantcase.pages.view import Options
 from tests.makers import STUDY, make_bundle
@@ -118,6 +118,42 @@ def test_an_edited_file_makes_its_own_case_anew_and_reads_no_table_of_another(
     assert "cases/one/index.md" in changed  # the bundle is not sealed: its page says so
     assert not [uri for uri in changed if uri.startswith("cases/two/")]
     assert after == made(results, None)
+    path.write_text(f"{words}\n")  # the fault is the same now: of a note, only the pages that show it are made
+    assert made(results, kept) == made(results, None)
+
+
+def test_a_case_that_changed_before_it_was_made_is_not_kept_as_what_it_was(
+    copy: tuple[Path, Path, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, kept, before = copy
+    notes = results / "one" / "notes.md"
+    was, real = notes.read_text(), build.make_case
+    for passing in ("passing 1", "passing 2"):  # of the same length
+
+        def late(store: Store, folder: Path, key: str, options: Options, words: str = passing) -> Entry:
+            notes.write_text(f"## What I learned\n\n{words}\n")
+            return real(store, folder, key, options)
+
+        notes.write_text(f"## What I learned\n\nbefore {passing}\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(build, "make_case", late)
+            _, outputs = generate(results, Options(), cache=kept)
+            page = next(o for o in outputs if o.uri == "cases/one/notes/index.md")
+        assert passing in str(page.data())
+        notes.write_text(f"## What I learned\n\nbefore {passing}\n")
+        assert f"before {passing}" in str(made(results, kept)["cases/one/notes/index.md"])
+    notes.write_text(was)
+    assert made(results, kept) == before
+
+
+def test_a_cache_that_is_emptied_between_two_edits_is_filled_again(copy: tuple[Path, Path, Made]) -> None:
+    results, kept, _ = copy
+    for words in ("first", "second"):
+        (results / "one" / "notes.md").write_text(f"## What I learned\n\n{words}\n")
+        if words == "second":
+            shutil.rmtree(kept)
+        after = made(results, kept)
+    assert "second" in str(after["cases/one/notes/index.md"])
 
 
 def test_a_change_that_keeps_size_and_time_is_seen(copy: tuple[Path, Path, Made]) -> None:

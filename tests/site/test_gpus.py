@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from quantcase.analysis.between import between, side_of
-from quantcase.analysis.between_document import CaseDocument
+from quantcase.analysis.between import Side, between, side_of
+from quantcase.analysis.between_document import CaseDocument, Published
 from quantcase.analysis.cost import usd_per_million
 from quantcase.analysis.gpus_boxes import apart
 from quantcase.analysis.gpus_document import Study, document, study_of
@@ -155,6 +156,25 @@ def test_together_takes_the_spread_of_variants_where_it_is_the_larger(seeded: di
     assert math.log(joint.high) == pytest.approx(np.mean(logs) + half)
 
 
+def test_the_starts_behind_several_cells_count_once(seeded: dict[str, CaseDocument]) -> None:
+    lots = lottery(groups([seeded["h200-a"], seeded["h200-b"]])[0])
+    one_variant = [x for x in lots if x.line.metric == THROUGHPUT and x.variant == "bf16"]
+    common = [replace(x, sides=(_starts(x, 0), _starts(x, 1))) for x in one_variant]
+    assert len(common) > 1
+    (joint,) = together(common)
+    # two boxes, each with a variance of 1e-4 and 2 degrees of freedom: together 2e-4 and 4, however many cells
+    assert math.log(joint.high / joint.ratio) == pytest.approx(stats.t.ppf(0.975, 4) * math.sqrt(2e-4))
+
+
+def _starts(lot: Lot, side: int) -> Side:
+    """The lot's side with a throughput whose spread is that of server starts."""
+    case, name = lot.sides[side].case, lot.sides[side].name
+    whole = deepcopy(case.variants[name])
+    figures = whole.cells[lot.line.workload][lot.line.load].figures
+    figures[THROUGHPUT] = Published(figures[THROUGHPUT].value, 1e-4, 2.0, "starts")
+    return side_of(msgspec.structs.replace(case, variants={**case.variants, name: whole}), name)
+
+
 def _moved(lot: Lot, times: float) -> Lot:
     return replace(lot, line=replace(lot.line, ratio=times * lot.line.ratio))
 
@@ -216,6 +236,18 @@ def test_winners_are_named_beyond_the_noise_only(seeded: dict[str, CaseDocument]
     assert known is not None
     twin = msgspec.structs.replace(seeded["h200-b"], hardware=msgspec.structs.replace(known, name="NVIDIA H300"))
     assert not any(w.named for w in one(seeded["h200-a"], twin).wins)
+
+
+def test_no_winner_is_named_past_a_type_that_was_not_compared(seeded: dict[str, CaseDocument]) -> None:
+    known = seeded["h200-b"].hardware
+    assert known is not None
+    third = msgspec.structs.replace(
+        seeded["h200-b"], usd_per_hour=None, hardware=msgspec.structs.replace(known, name="NVIDIA H300")
+    )
+    won = {(w.workload, w.question): w for w in one(seeded["a100"], seeded["h200-a"], third).wins}
+    assert (won["batch", "cheapest"].named, won["batch", "cheapest"].why) == (False, "no price for NVIDIA H300")
+    assert [r.option.gpu for r in won["batch", "cheapest"].rivals] == ["NVIDIA H200"]
+    assert {r.option.gpu for r in won["batch", "throughput"].rivals} > {"NVIDIA A100-SXM4-80GB"}
 
 
 def test_nothing_is_named_of_replayed_timings_nor_within_limits_that_nothing_keeps(

@@ -17,7 +17,7 @@ from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, Options
 from quantcase.report.document import html_document
 from quantcase.signs import language, localized, signed, written_in
-from quantcase.text import fixed, load_words, number, percent, plain, said, signed_percent, span
+from quantcase.text import fixed, load_words, number, percent, plain, said, signed_percent, signed_percents, span
 from tests import sites
 from tests.makers import make_bundle
 
@@ -64,6 +64,14 @@ def test_every_way_to_write_a_figure_has_the_signs_of_the_language(chosen: str, 
             plain(4.25),
         ] == figures  # fmt: skip
     assert language() == "en"
+
+
+@pytest.mark.parametrize(("chosen", "zero"), [("en", "0.0 %"), ("de", "0,0 %")])
+def test_a_change_that_rounds_to_zero_has_no_sign(chosen: str, zero: str) -> None:
+    with written_in(chosen):
+        assert [signed_percent(x) for x in (1.0, 0.9996, 1.0004)] == [zero] * 3
+        assert signed_percents(0.9996, 1.012) == f"{zero.removesuffix(' %')} to {signed_percent(1.012)}"
+    assert [signed_percent(x) for x in (0.9994, 1.0006, 13.345)] == ["−0.1 %", "+0.1 %", "+1,234.5 %"]
 
 
 def test_a_language_ends_with_its_block_whatever_happens() -> None:

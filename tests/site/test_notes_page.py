@@ -127,7 +127,7 @@ def test_vram_is_idle_loaded_and_under_load_with_its_change(page: str, view: Cas
     found = {r[0]: r for r in rows}
     row = view.case.served("fp8")
     assert row is not None
-    assert found["fp8"][1:] == ["8.49", "−43.4 %", "4", "128,840", "+0.0 %", "129,010", "+0.0 %"]
+    assert found["fp8"][1:] == ["8.49", "−43.4 %", "4", "128,840", "0.0 %", "129,010", "0.0 %"]
     assert (row.weights_gib, row.vram_loaded_mib, row.vram_peak_mib) == (8.49, 128_840.0, 129_010.0)
     assert (found["bf16"][2], found["bf16"][5]) == ("–", "–")
 

@@ -94,6 +94,13 @@ def test_published_figures_are_not_said_to_be_run() -> None:
 def test_a_simulated_one_says_that_it_replays(tmp_path: Path) -> None:
     made = read(make_bundle(tmp_path, grade="simulated"))
     assert "replay of recorded timings: nothing was measured" in plain(origin.method(made))
+    assert "These lines replay and check it again" in end_of(made)
+
+
+def test_a_replay_that_is_not_finished_is_said_to_be_that(tmp_path: Path) -> None:
+    end = end_of(read(make_bundle(tmp_path, grade="simulated", status="interrupted")))
+    assert "The run is not finished." in end
+    assert "collect run --resume" in end
 
 
 def test_a_redacted_one_says_what_it_lacks_and_where_the_whole_is() -> None:

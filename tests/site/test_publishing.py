@@ -6,13 +6,16 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from collector.bundle.read import QuantcaseError
 from quantcase import notebooks, social
 from quantcase.catalog import load
+from quantcase.client import Settings
 from quantcase.pages.view import CaseView, Options
+from quantcase.project import Project
 from tests import sites
 from tests.makers import make_bundle
 from tools.links import faults
@@ -92,7 +95,7 @@ def test_a_notebook_runs_once_and_again_when_something_changed(tmp_path: Path, m
         book.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
 
     def run() -> Path:
-        return notebooks.executed(book, tmp_path / "results", [folder.name], tmp_path / "home")
+        return notebooks.executed(book, {folder.name: folder}, tmp_path / "home")
 
     write("import os; print(os.environ['QUANTCASE_BUNDLE'].rsplit('/')[-1])")
     first = run()
@@ -104,7 +107,19 @@ def test_a_notebook_runs_once_and_again_when_something_changed(tmp_path: Path, m
     with pytest.raises(QuantcaseError, match="ZeroDivisionError: division by zero") as e:
         run()
     assert "\n" not in str(e.value)
-    assert notebooks.executed(book, tmp_path / "results", [], tmp_path / "home") == book
+    assert notebooks.executed(book, {}, tmp_path / "home") == book
+
+
+def test_a_notebook_opens_a_case_of_a_fleet(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "results" / "fleet", only=("bf16",))
+    (tmp_path / "results" / "fleet" / "fleet.json").write_text("{}")
+    book = tmp_path / "book.ipynb"
+    cell: dict[str, Any] = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": [],
+            "source": "import os; print(os.environ['QUANTCASE_BUNDLE'])"}  # fmt: skip
+    book.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    project = Project(Settings(), tmp_path)
+    catalog, _ = project.generated({})
+    assert str(folder.resolve()) in project.executed({"book.ipynb": book}, catalog)["book.ipynb"].read_text()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
@@ -125,7 +140,7 @@ def test_a_kernel_leaves_nothing_where_the_build_looks(
     cell |= {"outputs": [], "source": code}
     (docs / "book.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     before = set(Path(tempfile.gettempdir()).glob("quantcase-notebook-*"))
-    ran = notebooks.executed(docs / "book.ipynb", tmp_path / "results", [folder.name], tmp_path / "home")
+    ran = notebooks.executed(docs / "book.ipynb", {folder.name: folder}, tmp_path / "home")
     assert [p.name for p in docs.iterdir()] == ["book.ipynb"]
     assert list(here.iterdir()) == []
     assert [p.name for p in ran.parent.iterdir()] == ["book.ipynb"]

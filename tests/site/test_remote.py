@@ -78,6 +78,16 @@ def test_a_first_look_mirrors_every_bundle_byte_for_byte(results: Path, tmp_path
     assert again.files == 2  # a disk has no ETag: the two manifests are read, and nothing else
 
 
+def test_a_folder_of_a_fleet_is_named_and_shown_by_its_own_url(results: Path, tmp_path: Path) -> None:
+    shutil.move(results / TWO, results / "boxes" / TWO)
+    (results / "boxes" / "fleet.json").write_text("{}")
+    fetched = Remote(results.as_uri(), tmp_path / "cache").fetch()
+    assert fetched.bundles == 1
+    assert [name for name, _ in fetched.refused] == ["boxes"]
+    assert "name it as `results:`" in fetched.refused[0][1]
+    assert Remote((results / "boxes").as_uri(), tmp_path / "cache").fetch().bundles == 1
+
+
 def test_only_the_named_cases_are_mirrored(results: Path, tmp_path: Path) -> None:
     remote = Remote(results.as_uri(), tmp_path / "cache")
     assert remote.fetch([TWO]).bundles == 1

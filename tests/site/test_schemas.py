@@ -241,5 +241,5 @@ def test_the_page_lists_each_with_a_sentence() -> None:
     page = schemas.page()
     listed = re.findall(r"^- \[`([^`]+)`\]\(([^)]+)\): [A-Z].*[.]$", page, flags=re.M)
     every = [*schemas.documents(), *schemas.tables()]
-    assert listed == [(s.file, s.address) for s in every] + [("case.json", "case-1.json")]
+    assert listed == [(s.file, s.address) for s in every] + [("case.json", "case-1.json"), ("gpus.json", "gpus-1.json")]
     assert "\n\n- " not in page.split("## Documents")[1].split("## Tables")[0].split("- [", 2)[2]  # one list, not many

@@ -10,8 +10,8 @@ variant (quality, quantization not applied). Three questions are asked of each w
 
 A winner is named against every other type: the whole interval of the ratio lies beyond the region of equivalence, and
 p stays below 0.05 after it is multiplied by the number of pairs of options among which the two were picked (Bonferroni)
-and corrected over all that is read at once (Holm). Where boxes of a type stand apart, the winner's worse box is held
-against the rival's better one.
+and corrected over all that is read at once (Holm). Where a type has no option, none is named. Where boxes of a type
+stand apart, the winner's worse box is held against the rival's better one.
 
 **The price at which the answer flips.** n P / X is the same on both sides at P_a / P_b = (n_b / n_a) (X_a / X_b), n the
 GPUs of a server, P the price of one GPU's hour, X its throughput. Its interval is that of the ratio of throughputs:
@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Literal
 
+from collector.bundle.read import Load
 from quantcase.analysis.between import between
 from quantcase.analysis.cost import usd_per_million
 from quantcase.analysis.gpus_pool import Spot
@@ -34,7 +35,7 @@ from quantcase.analysis.hierarchy import Estimate
 from quantcase.analysis.paired import holm
 from quantcase.analysis.points import THROUGHPUT
 
-__all__ = ["Flip", "Option", "Question", "Rival", "Win", "cost", "flips", "limits_of", "options", "wins"]
+__all__ = ["Flip", "Option", "Question", "Rival", "Win", "amount", "cost", "flips", "limits_of", "options", "wins"]
 
 Question = Literal["cheapest", "fastest", "throughput"]
 _TPOT = "tpot_ms_p50"
@@ -76,7 +77,6 @@ class Win:
     rivals: tuple[Rival, ...]
     named: bool = False
     why: str = ""
-    absent: tuple[str, ...] = ()  # types without an option
     load: str = ""  # where all are held at one load
 
 
@@ -127,7 +127,7 @@ def options(group: Group, found: Sequence[Spot], workload: str) -> list[Option]:
 
 
 def _counts(s: Spot) -> bool:
-    return s.sound and not s.limited and not s.left_out and THROUGHPUT in s.figures
+    return s.sound and not s.limited and not s.left_out and THROUGHPUT in s.figures and s.figures[THROUGHPUT].value > 0
 
 
 def _within(s: Spot, limits: Mapping[str, float]) -> bool:
@@ -167,22 +167,27 @@ def _answers(
     def dear(s: Spot) -> Estimate:
         return cost(s, prices[s.gpu] or 0.0)
 
-    yield _win(group, workload, "cheapest", known, dear, THROUGHPUT, unpriced=[g for g in prices if prices[g] is None])
+    without = {g.name: "no option within the limits" for g in group.gpus}
+    unpriced = {name: "no price" for name in without if prices.get(name) is None}
+    yield _win(group, workload, "cheapest", known, dear, THROUGHPUT, without | unpriced)
     if batch:
-        yield _win(group, workload, "throughput", mine, lambda s: _inverse(s.figures[THROUGHPUT]), THROUGHPUT)
+        yield _win(group, workload, "throughput", mine, lambda s: _inverse(s.figures[THROUGHPUT]), THROUGHPUT, without)
         return
     timed = [o for o in mine if all(_TPOT in s.figures for s in o.spots)]
     loads = [
         load for load in dict.fromkeys(o.load for o in timed)
         if all(any((o.gpu, o.load) == (g.name, load) for o in timed) for g in group.gpus)
     ]  # fmt: skip
-    at = max(loads, key=_amount, default="")
+    at = max(loads, key=amount, default="")
     same = [o for o in timed if o.load == at]
-    yield _win(group, workload, "fastest", same, lambda s: s.figures[_TPOT], _TPOT, load=at)
+    apart = dict.fromkeys(without, "no load point within the limits in common")
+    yield _win(group, workload, "fastest", same, lambda s: s.figures[_TPOT], _TPOT, apart, load=at)
 
 
-def _amount(load: str) -> float:
-    return float("".join(c for c in load if c.isdigit() or c == ".") or 0)
+def amount(load: str) -> float:
+    """How heavy a load point is, by its name: c16 is 16, r0.5 is 0.5; 0 for what is none."""
+    known = Load.of(load)
+    return known.amount if known else 0.0
 
 
 def _inverse(e: Estimate) -> Estimate:
@@ -192,19 +197,24 @@ def _inverse(e: Estimate) -> Estimate:
 
 def _win(
     group: Group, workload: str, question: Question, found: Sequence[Option], bad: Callable[[Spot], Estimate],
-    metric: str, unpriced: Sequence[str] = (), load: str = "",
+    metric: str, without: Mapping[str, str], load: str = "",
 ) -> Win:  # fmt: skip
-    """The option with the least of `bad`, and the best of every other type against it."""
+    """The option with the least of `bad`, and the best of every other type against it.
+
+    `without`: type -> what is missing where it has no option; then no winner is named, for it was not compared.
+    """
     by_type: dict[str, list[Option]] = {}
     for o in found:
         by_type.setdefault(o.gpu, []).append(o)
-    absent = tuple(g.name for g in group.gpus if g.name not in by_type)
+    absent = [g.name for g in group.gpus if g.name not in by_type]
+    why = "; ".join(
+        f"{words} for {', '.join(n for n in absent if without[n] == words)}"
+        for words in dict.fromkeys(without[n] for n in absent)
+    )
     best = {gpu: min(mine, key=lambda o: _worst(o, bad).value) for gpu, mine in by_type.items()}
     ranked = sorted(best.values(), key=lambda o: _worst(o, bad).value)
     if len(ranked) < 2:
-        words = "no price" if unpriced else "no option within the limits"
-        why = f"{words} for {', '.join(absent)}" if absent else "nothing to compare"
-        return Win(workload, question, ranked[0] if ranked else None, (), why=why, absent=absent, load=load)
+        return Win(workload, question, ranked[0] if ranked else None, (), why=why, load=load)
     first, *others = ranked
     rivals = []
     for other in others:
@@ -213,8 +223,9 @@ def _win(
         pairs = len(by_type[first.gpu]) * len(by_type[other.gpu])
         width = max(s.width(metric) for s in (*first.spots, *other.spots))
         rivals.append(Rival(other, ratio, low, high, min(1.0, p * pairs) if not math.isnan(p) else p, width))
-    why = "simulated timings are no measurement" if group.grade == "simulated" else ""
-    return Win(workload, question, first, tuple(rivals), why=why, absent=absent, load=load)
+    if group.grade == "simulated":
+        why = "simulated timings are no measurement"
+    return Win(workload, question, first, tuple(rivals), why=why, load=load)
 
 
 def _worst(o: Option, bad: Callable[[Spot], Estimate]) -> Estimate:

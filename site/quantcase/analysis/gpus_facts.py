@@ -59,7 +59,6 @@ class GpuFacts(Struct):
     boxes: list[str]
     limits: dict[str, dict[str, float]]
     batch: list[str]
-    mig: bool
     variants: dict[str, VariantFacts]
 
 
@@ -98,7 +97,6 @@ def gpu_facts(case: Case, left_out: Mapping[str, str]) -> GpuFacts:
             for w in case.study.workloads
         },
         batch=[w.name for w in case.study.workloads if kind_of(w) == "batch"],
-        mig=any(g.get("mig") for g in cards),
         variants=variants,
     )
 

@@ -10,7 +10,8 @@ counts alike. One cell seldom shows what all of them show. The larger of two var
 - over variants: the variance of the variants' means / V, with V - 1 degrees of freedom; their server starts are
   independent of each other;
 - within: what the cells' own estimates give. The spread of server starts is taken as common to all cells of a variant
-  (their standard deviations are averaged), any other spread as independent; degrees of freedom after Satterthwaite.
+  (their standard deviations are averaged, and their degrees of freedom count once), any other spread as independent;
+  degrees of freedom after Satterthwaite.
 
 Boxes are **alike** where the interval holds 1 or lies inside the region, before any correction: a correction would call
 more boxes alike, and the doubt is on the side of apart. A box is card, host and day in one: which of these makes a
@@ -27,7 +28,7 @@ import numpy as np
 from scipy import special
 
 from quantcase.analysis.between import Line, Side, compared, region
-from quantcase.analysis.compare import Kind, judge
+from quantcase.analysis.compare import judge
 from quantcase.analysis.gpus_study import Box, GpuType, Group
 from quantcase.analysis.hierarchy import LEVEL, Estimate
 from quantcase.analysis.paired import holm
@@ -63,7 +64,6 @@ class Together:
     low: float
     high: float
     region: float
-    kind: Kind
     variants: int
     cells: int
     less: int
@@ -146,9 +146,8 @@ def _together(gpu: str, a: str, b: str, metric: str, lots: Sequence[Lot]) -> Tog
     half = float(special.stdtrit(min(freedom, 1e6), (1 + LEVEL) / 2)) * math.sqrt(variance)
     ratio, low, high = math.exp(at), math.exp(at - half), math.exp(at + half)
     width = max([region(metric), *(x.line.region for x in lots)])
-    kind = judge(metric, ratio, low, high, width)
     flat = [x for mine in logs for x in mine]
-    return Together(gpu, a, b, metric, ratio, low, high, width, kind, count, len(flat), sum(x < 0 for x in flat))
+    return Together(gpu, a, b, metric, ratio, low, high, width, count, len(flat), sum(x < 0 for x in flat))
 
 
 def _parts(lots: Sequence[Lot], variants: int) -> Iterator[tuple[float, float]]:
@@ -159,7 +158,9 @@ def _parts(lots: Sequence[Lot], variants: int) -> Iterator[tuple[float, float]]:
             cell = lot.sides[side].variant.cells[lot.line.workload][lot.line.load]
             found.append(cell.figures[lot.line.metric].estimate)
         starts = [e for e in found if e.level == "starts"]
-        common = math.fsum(math.sqrt(e.variance) for e in starts) / len(found)
+        if starts:  # one spread, seen in several cells: no more is known of it than one cell knows
+            common = math.fsum(math.sqrt(e.variance) for e in starts) / len(found)
+            yield common**2 / variants**2, min(e.freedom for e in starts)
         for e in found:
-            own = common * math.sqrt(e.variance) / len(found) if e.level == "starts" else e.variance / len(found) ** 2
-            yield own / variants**2, e.freedom
+            if e.level != "starts":
+                yield e.variance / len(found) ** 2 / variants**2, e.freedom

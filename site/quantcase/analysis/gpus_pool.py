@@ -5,7 +5,7 @@ of the figures that are judged; one repeat says nothing of that, so it keeps box
 
 A pooled figure is the geometric mean over boxes. Its variance is the larger of two, as everywhere (`hierarchy`): that
 of the boxes' own estimates, sum(v) / k^2 with degrees of freedom after Welch and Satterthwaite, or that of the boxes'
-spread, s^2 / k with k - 1. So its interval speaks of a further box of that type, not of these alone.
+spread, s^2 / k with k - 1. So its interval is that of the type's mean over boxes, not of these boxes alone.
 """
 
 from __future__ import annotations

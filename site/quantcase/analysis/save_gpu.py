@@ -19,6 +19,7 @@ from quantcase.analysis.co_location import together
 from quantcase.analysis.compare import PER_GPU, Kind, judge, regions
 from quantcase.analysis.cost import Span, saving
 from quantcase.analysis.hierarchy import Estimate, ratio
+from quantcase.analysis.paired import holm
 from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.servers import gpus_of, mixed, per_gpu
@@ -207,17 +208,15 @@ def _all(points: Sequence[Sequence[At]]) -> Iterator[Change]:
 
 def _corrected(points: Sequence[tuple[At, ...]]) -> list[tuple[At, ...]]:
     """Holm's step-down over all pairs and load points of a metric: a few of many true ties would look different."""
-    after: dict[int, Change] = {}
-    for metric in {c.metric for c in _all(points)}:
-        family = sorted((c for c in _all(points) if c.metric == metric and not math.isnan(c.p)), key=lambda c: c.p)
-        highest = 0.0
-        for rank, c in enumerate(family):
-            highest = max(highest, min(1.0, c.p * (len(family) - rank)))
-            unsure = c.kind in ("faster", "slower") and not highest < _ALPHA
-            after[id(c)] = replace(c, p=highest, kind="inconclusive" if unsure else c.kind)
+    every = {f"{id(c)}": c for c in _all(points)}
+    adjusted: dict[str, float] = {}
+    for metric in {c.metric for c in every.values()}:
+        adjusted |= holm({i: c.p for i, c in every.items() if c.metric == metric and not math.isnan(c.p)})
 
     def of(c: Change) -> Change:
-        return after.get(id(c), c)
+        p = adjusted.get(f"{id(c)}", c.p)
+        unsure = c.kind in ("faster", "slower") and not p < _ALPHA
+        return replace(c, p=p, kind="inconclusive" if unsure else c.kind)
 
     return [
         tuple(

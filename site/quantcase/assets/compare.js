@@ -50,8 +50,11 @@
     while (places < 6 && fixed(low, places) === fixed(high, places)) places += 1;
     return [fixed(value, places), `(${fixed(low, places)}–${fixed(high, places)})`];
   }
-  /** @param {number} x @param {string} unit */
-  const signed = (x, unit) => `${x < 0 ? "−" : "+"}${inSigns(Math.abs(x).toFixed(1))}${unit}`;
+  /** A change as text.signed_percent writes it: no sign where it rounds to zero. @param {number} x @param {string} unit */
+  function signed(x, unit) {
+    const shown = Math.abs(x).toFixed(1).replace(/\B(?=(\d{3})+\.)/g, ",");
+    return `${shown === "0.0" ? "" : x < 0 ? "−" : "+"}${inSigns(shown)}${unit}`;
+  }
   /** @param {string} metric */
   const digits = (metric) => (metric.endsWith("_tokens") || metric.endsWith("_mib") ? 1 : metric === "throughput_tok_s" ? 4 : 3);
 

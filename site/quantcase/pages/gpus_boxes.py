@@ -10,7 +10,7 @@ from quantcase.analysis.gpus_lottery import Lot, Together
 from quantcase.analysis.points import THROUGHPUT
 from quantcase.charts.gpus import box_against_box
 from quantcase.html import Column, none, table
-from quantcase.text import counted, fixed, load_words, said, signed_percent, text
+from quantcase.text import counted, fixed, load_words, percent, said, signed_percent, signed_percents, text
 
 __all__ = ["METRICS", "box_words", "boxes", "plain_load"]
 
@@ -49,8 +49,7 @@ def plain_load(name: str) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    a, b = (signed_percent(x).removesuffix(" %") for x in (low, high))
-    return f"({a} to {b} %)"
+    return f"({signed_percents(low, high)})"
 
 
 def _joint(s: Study, slug: str) -> str:
@@ -58,7 +57,7 @@ def _joint(s: Study, slug: str) -> str:
         [
             text(t.gpu), text(t.a), text(t.b), METRICS[t.metric],
             f"{signed_percent(t.ratio)} <small>{_interval(t.low, t.high)}</small>",
-            f"{fixed(t.less)} of {fixed(t.cells)}", fixed(t.variants), f"±{signed_percent(1 + t.region).lstrip('+')}",
+            f"{fixed(t.less)} of {fixed(t.cells)}", fixed(t.variants), f"±{percent(t.region)}",
             '<span class="qc-delta" data-class="equivalent">= alike</span>' if t.alike
             else '<span class="qc-delta" data-class="slower">≠ apart</span>',
         ]
@@ -92,11 +91,16 @@ def _chart(s: Study, pair: tuple[str, str, str], lots: list[Lot], slug: str) -> 
     joint = next((t for t in s.joint if (t.gpu, t.a, t.b, t.metric) == (*pair, THROUGHPUT)), None)
     finding = "No interval over all cells."
     if joint is not None:
-        change, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in (joint.ratio, joint.low, joint.high))
+        change, low, high = (_english(x) for x in (joint.ratio, joint.low, joint.high))
         end = "they are not told apart" if joint.alike else "they stand apart"
         finding = f"Over all {joint.cells} cells {b} differs from {a} by {change} % ({low} to {high} %): {end}."
     title = f"Throughput of {b} against {a} ({gpu})"
     return box_against_box(data, width, finding, name=(slug, gpu, a, b), title=title).html()
+
+
+def _english(ratio: float) -> str:
+    """A change in percent for a chart's words, which are English until they are drawn; zero has no sign."""
+    return f"{100 * (ratio - 1):+z.1f}".replace("+0.0", "0.0").replace("-", "−")
 
 
 def _cells(s: Study, slug: str) -> str:

@@ -13,7 +13,7 @@ from quantcase.analysis.points import THROUGHPUT
 from quantcase.html import Column, none, table
 from quantcase.money import Money
 from quantcase.pages.gpus_costs import where
-from quantcase.text import load_words, number, said, signed_percent, text
+from quantcase.text import load_words, number, said, signed_percent, signed_percents, text
 from quantcase.text import span as spanned
 
 __all__ = ["flips", "winners"]
@@ -87,9 +87,8 @@ def _value(s: Study, w: Win, x: Spot, money: Money) -> str:
 def _ratio(w: Win, r: Rival) -> str:
     if math.isnan(r.low):
         return f"{signed_percent(r.ratio)} <small>(one repeat: no interval)</small>"
-    low, high = (signed_percent(x).removesuffix(" %") for x in (r.low, r.high))
     word = said(f"no word: {w.why}") if w.why else "▲ decided" if r.decided else "? inside the noise"
-    return f"{signed_percent(r.ratio)} <small>({low} to {high} %)</small> {word}"
+    return f"{signed_percent(r.ratio)} <small>({signed_percents(r.low, r.high)})</small> {word}"
 
 
 def flips(s: Study, slug: str) -> str:

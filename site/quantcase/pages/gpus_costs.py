@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from collector.bundle.read import Load
-from quantcase.analysis.gpus_choice import cost
+from quantcase.analysis.gpus_choice import amount, cost
 from quantcase.analysis.gpus_document import Study
 from quantcase.analysis.gpus_energy import PER_JOULE, POWER
 from quantcase.analysis.gpus_pool import Spot
@@ -61,7 +60,7 @@ def _chart(s: Study, workload: str, metric: str, words: str, unit: str, slug: st
         if x.workload == workload and price is not None and THROUGHPUT in x.figures and metric in x.figures:
             usd, ms = cost(x, price), x.figures[metric]
             bounds = (*(money.of(v) for v in (usd.value, *span(usd))), ms.value, *span(ms))
-            rows.append((where(s, x), x.variant, x.load, plain_load(x.load), _amount(x.load), *bounds))
+            rows.append((where(s, x), x.variant, x.load, plain_load(x.load), amount(x.load), *bounds))
     if len(rows) < 2:
         return ""
     columns = ["gpu", "variant", "load", "at", "amount", "usd", "usd_low", "usd_high", "ms", "ms_low", "ms_high"]
@@ -69,11 +68,6 @@ def _chart(s: Study, workload: str, metric: str, words: str, unit: str, slug: st
     title = f"{workload}: cost against {words}"
     finding = _finding(data, money.sign)
     return cost_against_latency(data, metric, unit, finding, name=(slug, workload), title=title).html()
-
-
-def _amount(load: str) -> float:
-    known = Load.of(load)
-    return known.amount if known else 0.0
 
 
 def _finding(data: pd.DataFrame, sign: str) -> str:
@@ -158,7 +152,7 @@ def _heaviest(s: Study) -> list[Spot]:
     found: dict[tuple[str, tuple[str, ...], str, str], Spot] = {}
     for x in s.spots:
         of = (x.gpu, x.boxes if x.kept_apart else (), x.definition, x.workload)
-        if of not in found or _amount(x.load) > _amount(found[of].load):
+        if of not in found or amount(x.load) > amount(found[of].load):
             found[of] = x
     return list(found.values())
 

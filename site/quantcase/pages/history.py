@@ -16,7 +16,7 @@ from quantcase.charts.history import over_time
 from quantcase.html import Column, badge, banner, none, table
 from quantcase.money import DOLLARS, Money
 from quantcase.pages.view import CaseView, render
-from quantcase.text import fixed, load_words, said, signed_percent, span, text
+from quantcase.text import fixed, load_words, said, signed_percent, signed_percents, span, text
 
 __all__ = ["page"]
 
@@ -134,8 +134,7 @@ def _box(run: CaseDocument) -> str:
 
 
 def _interval(c: Change) -> str:
-    low, high = (signed_percent(x).removesuffix(" %") for x in (c.low, c.high))
-    return f"({low} to {high} %)"
+    return f"({signed_percents(c.low, c.high)})"
 
 
 def _date(run: CaseDocument) -> str:

@@ -14,7 +14,7 @@ from quantcase.analysis.memory import roomier
 from quantcase.analysis.points import THROUGHPUT, pick
 from quantcase.analysis.stress import stressed
 from quantcase.html import change, kind_words
-from quantcase.pages import cost
+from quantcase.pages import cost, quality
 from quantcase.pages.findings import headline
 from quantcase.pages.predictions import own_words
 from quantcase.pages.servers import of_each
@@ -184,7 +184,7 @@ def _quality(view: CaseView) -> list[str]:
         return [f"What is risked in the answers is not known: {why}.", "So this case clears no format for use."]
     said = []
     for variant, a in judged[:_MOST_VARIANTS]:
-        low, change_, high = (_points(x) for x in (a.low_pp, a.difference_pp, a.high_pp))
+        low, change_, high = (quality.points(x) for x in (a.low_pp, a.difference_pp, a.high_pp))
         grade = _GRADES[view.quality_verdicts[variant].grade]
         said.append(f"{text(variant)} {change_} points ({low} to {high}; {grade})")
     first = judged[0][1]
@@ -194,11 +194,6 @@ def _quality(view: CaseView) -> list[str]:
         f"For {text(judged[0][0])}, a loss of {fixed(first.mde_pp, 1)} points or more would be found in 4 of 5 such "
         "runs.",
     ]
-
-
-def _points(value: float) -> str:
-    shown = fixed(abs(value), 1)
-    return shown if not shown.strip("0.,") else ("−" if value < 0 else "+") + shown
 
 
 def _sure(view: CaseView) -> str:

@@ -11,11 +11,10 @@ from quantcase.analysis.points import THROUGHPUT
 from quantcase.analysis.quality import Quality
 from quantcase.catalog import Case
 from quantcase.html import Column, change, delta, figure, none, table
-from quantcase.pages import loadtest, log_findings, origin
+from quantcase.pages import loadtest, log_findings, origin, quality
 from quantcase.pages.data import downloads
 from quantcase.pages.log_findings import bullets
 from quantcase.pages.view import CaseView, render
-from quantcase.signs import signed
 from quantcase.text import counted, fixed, load_words, number, plain, said, signed_percent, span, text
 
 __all__ = ["page"]
@@ -181,10 +180,10 @@ def _accuracy(view: CaseView, name: str) -> str:
         return f"Accuracy: {fixed(a.baseline_right)} of {fixed(a.n)} right; the others are set against it."
     if mine is None or (a := mine.accuracy) is None:
         return "Accuracy: not measured in this run."
-    change = signed(f"{a.difference_pp:+.1f} points ({a.low_pp:+.1f} to {a.high_pp:+.1f})".replace("-", "−"))
     verdict = view.quality_verdicts.get(name)
     words = f"; verdict: {text(verdict.grade)}, {said(verdict.because)}" if verdict else ""
-    return f"Accuracy: {fixed(a.variant_right)} of {fixed(a.n)} right, {change} against the baseline{words}."
+    right = f"{fixed(a.variant_right)} of {fixed(a.n)} right"
+    return f"Accuracy: {right}, {quality.points_words(a)} against the baseline{words}."
 
 
 def _against(view: CaseView, name: str, rows: list[Row]) -> str:

@@ -102,10 +102,14 @@ def again(case: Case) -> str:
     """The end of the data page, as HTML: how the files came here, and how to have the same again."""
     found = of(case)
     lines = ["<pre>" + "\n".join(text(line) for line in [*commands(case), "mkdocs build"]) + "</pre>"]
-    if found.way == "measured" and case.bundle.info.status == "interrupted":
+    if found.ours and case.bundle.info.status == "interrupted":
         lines.insert(0, "<p>The run is not finished. These lines finish it on the same kind of machine:</p>")
     elif found.way == "measured":
-        lines.insert(0, "<p>The study as it was run lies in the bundle. These lines run and check it again:</p>")
+        lines.insert(
+            0,
+            "<p>The study as it was run lies in the bundle. These lines run and check it again (options that are no "
+            "keys of a study, such as --stress or --side-by-side, are not in it):</p>",
+        )
     elif found.way == "simulated":
         lines.insert(0, "<p>A replay of recorded timings. These lines replay and check it again:</p>")
     elif found.way == "published":

@@ -22,7 +22,7 @@ from quantcase.pages import plan_parts as parts
 from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import localized
-from quantcase.text import fixed, load_words, number, plain, signed_percent, span, text
+from quantcase.text import fixed, load_words, number, percent, plain, signed_percent, span, text
 
 __all__ = ["page"]
 
@@ -144,7 +144,7 @@ def _bounds(view: CaseView) -> str:
         False: "The baseline never ran short of it: at these loads room for contexts was not what limited it.",
         None: "The engine did not report how much of it was in use.",
     }[seen.bound]
-    use = [f"{fixed(100 * seen.usage, 1)} % in use at most"] if seen.usage is not None else []
+    use = [f"{percent(seen.usage)} in use at most"] if seen.usage is not None else []
     use += [f"{fixed(seen.preemptions)} preemptions"] if seen.preemptions is not None else []
     reported = f" The engine reported {', '.join(use)}." if use else ""
     return "\n\n".join([*said, f"**Capacity.** {words}{reported} {verdict}"])

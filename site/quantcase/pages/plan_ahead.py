@@ -14,7 +14,7 @@ from quantcase.html import badge, banner, none, table
 from quantcase.pages import plan_parts as parts
 from quantcase.pages.plan_parts import RISKS, check, columns, name
 from quantcase.pages.view import render
-from quantcase.text import fixed, load_words, number, plain, signed_percent, text
+from quantcase.text import fixed, load_words, number, percent, plain, signed_percent, text
 
 __all__ = ["page"]
 
@@ -222,7 +222,7 @@ def _bounds(study: Study, found: list[Need]) -> str:
 
 
 def _filled(share: float) -> str:
-    return f"{fixed(100 * share)} %" if share >= 0.01 else "less than 1 %"
+    return percent(share, 0) if share >= 0.01 else "less than 1 %"
 
 
 def _kernels(study: Study, plan: Plan, forms: list[Format]) -> str:

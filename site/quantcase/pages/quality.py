@@ -9,9 +9,9 @@ from quantcase.html import Column, none, table
 from quantcase.pages import figures, samples
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import signed
-from quantcase.text import fixed, number, plain, said, text
+from quantcase.text import fixed, number, percent, plain, said, text
 
-__all__ = ["grade_badge", "page", "section", "sentence"]
+__all__ = ["grade_badge", "page", "points", "points_words", "section", "sentence"]
 
 _WORDS = {"pass": "✓ pass", "caution": "! caution", "fail": "✗ fail", "unknown": "– not measurable"}
 _MOST_CONFUSIONS = 10
@@ -43,7 +43,7 @@ def sentence(view: CaseView) -> str:
     parts = []
     for q in view.quality:
         verdict = view.quality_verdicts[q.variant]
-        figures = f" {_points(q.accuracy)}" if q.accuracy else ""
+        figures = f" {points_words(q.accuracy)}" if q.accuracy else ""
         parts.append(f"{text(q.variant)} {_WORDS[verdict.grade]}{figures}")
     return "Quality: " + "; ".join(parts) + "."
 
@@ -77,12 +77,13 @@ def page(view: CaseView) -> str:
     )
 
 
-def _points(p: Paired) -> str:
-    """A difference of accuracy with its interval."""
-    return f"{_signed(p.difference_pp)} points ({_signed(p.low_pp)} to {_signed(p.high_pp)})"
+def points_words(p: Paired) -> str:
+    """What accuracy changed by against the baseline, with its interval: `−4.2 points (−5.4 to −3.0)`."""
+    return f"{points(p.difference_pp)} points ({points(p.low_pp)} to {points(p.high_pp)})"
 
 
-def _signed(value: float) -> str:
+def points(value: float) -> str:
+    """A difference in percentage points with its sign; nothing is shown as plus or minus zero."""
     shown = fixed(abs(value), 1)
     return shown if not shown.strip("0.,") else ("−" if value < 0 else "+") + shown
 
@@ -92,7 +93,7 @@ def _ratio(value: float, low: float, high: float, places: int) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{fixed(100 * value, 1)} %"
+    return "–" if value is None or value != value else percent(value)
 
 
 def _recovery(p: Paired) -> str:
@@ -116,9 +117,7 @@ def _verdict_table(view: CaseView) -> str:
                 text(q.variant),
                 grade_badge(verdict.grade) if verdict else "–",
                 f"{fixed(a.variant_right)} of {fixed(a.n)}" if a else "–",
-                f"{_signed(a.difference_pp)} <small>({_signed(a.low_pp)} to {_signed(a.high_pp)})</small>"
-                if a
-                else "–",
+                f"{points(a.difference_pp)} <small>({points(a.low_pp)} to {points(a.high_pp)})</small>" if a else "–",
                 _recovery(a) if a else "–",
                 f"{_share(a.flips_share)}" if a else "–",
                 fixed(a.mde_pp, 1) if a else "–",
@@ -195,7 +194,7 @@ def _control_words(view: CaseView) -> str:
         parting = f" {c.divergence.identical} of {c.divergence.n} long answers were the same to the last token."
     return (
         f"**Control.** The baseline against itself over {where}: {_share(c.accuracy.flips_share)} of "
-        f"{fixed(c.accuracy.n)} answers flipped, {_points(c.accuracy)}.{parting} That much is not blamed on "
+        f"{fixed(c.accuracy.n)} answers flipped, {points_words(c.accuracy)}.{parting} That much is not blamed on "
         "quantization."
     )
 

@@ -13,7 +13,7 @@ from quantcase.money import COST
 from quantcase.pages.quality import grade_badge
 from quantcase.pages.servers import count_words
 from quantcase.pages.view import CaseView, render
-from quantcase.text import counted, fixed, load_words, number, percent, signed_percent, span, text
+from quantcase.text import counted, fixed, load_words, number, percent, signed_percent, signed_percents, span, text
 
 __all__ = ["found", "hardware", "section"]
 
@@ -33,7 +33,7 @@ def found(view: CaseView) -> list[Against]:
 
 def section(view: CaseView) -> str:
     """The Markdown of the section; empty where every server of the case has one GPU."""
-    if not several(view.case) and not any(s.gpus > 1 for s in servers(view.case)):
+    if not several(view.case):
         return ""
     pairs, every = found(view), servers(view.case)
     fewer, like = [a for a in pairs if a.saved > 0], [a for a in pairs if a.saved == 0 and a.points]
@@ -217,8 +217,7 @@ def _quality(view: CaseView, a: Against) -> str:
 def _change(c: Change) -> str:
     if c.low != c.low:
         return f"{signed_percent(c.ratio)} (one run: no interval)"
-    low, high = (signed_percent(x).removesuffix(" %") for x in (c.low, c.high))
-    return f"{signed_percent(c.ratio)} ({low} to {high} %)"
+    return f"{signed_percent(c.ratio)} ({signed_percents(c.low, c.high)})"
 
 
 def _cell(c: Change | None) -> str:

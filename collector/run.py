@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -43,9 +44,9 @@ from collector.quality import suites
 from collector.side_by_side import Company, batches, places
 from collector.study import Study, Variant
 
-__all__ = ["Outcome", "Run"]
+__all__ = ["MOST_EXTRA_ROUNDS", "Outcome", "Run"]
 
-_MOST_EXTRA_ROUNDS = 20
+MOST_EXTRA_ROUNDS = 20
 
 
 class Outcome(Struct):
@@ -72,6 +73,7 @@ class Run:
         gpus: of the box, by NVML's index; None takes all of the profile's kind.
         side_by_side: measure several variants at once on GPUs of their own, if a trial allows it.
         through_round: stop after that round of server starts; a fleet asks for one at a time.
+        further: that round is beyond the plan: repeats that a (variant, workload, load) is to have after it.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Run:
         gpus: tuple[int, ...] | None = None,
         side_by_side: bool = False,
         through_round: int | None = None,
+        further: Mapping[tuple[str, str, str], int] | None = None,
         api_key: str | None = None,
     ) -> None:
         self.study = study
@@ -109,6 +112,7 @@ class Run:
         self._named = gpus
         self._side_by_side = side_by_side
         self._through_round = through_round
+        self._further = further
         self._api_key = api_key
         self.folder: Path | None = resume
         self._together: bool | None = None
@@ -206,7 +210,7 @@ class Run:
                 study,
                 grade=engine.grade,
                 gpu=self.profile.name,
-                cells_planned=len(study.variants) * len(study.cells()) * study.repeats * study.starts,
+                cells_planned=study.cells_planned,
                 environment=Environment(gpu_asked=self.profile.name),
             )
             self._held.enter_context(claimed(writer.folder))
@@ -231,6 +235,13 @@ class Run:
 
     async def _all_rounds(self) -> str:
         """Server starts in rounds, every variant once a round; returns what ended the run."""
+        if self._through_round is not None and (further := self._further) is not None:
+
+            def wanted(variant: str, workload: str, load: str) -> int:
+                return further.get((variant, workload, load), 0)
+
+            await self._round(self._through_round, wanted)
+            return f"round {self._through_round} is measured"
         for number in range(1, self.study.starts + 1):
             await self._round(number, everywhere(number * self.study.repeats))
         enough = everywhere(self.study.starts * self.study.repeats)
@@ -249,7 +260,7 @@ class Run:
 
     async def _extra_rounds(self, target: float) -> str:
         """Go on with what is not known well enough: those variants and the baseline, those cells."""
-        for extra in range(1, _MOST_EXTRA_ROUNDS + 1):
+        for extra in range(1, MOST_EXTRA_ROUNDS + 1):
             left = [i for i in imprecise(self.study, self._writer.cells, target) if not self._due.ended(i.variant)]
             if not left:
                 return f"every ratio is known to {target:.1%}"
@@ -267,7 +278,7 @@ class Run:
                 return done[(variant, workload, load)] + more  # noqa: B023
 
             await self._round(self.study.starts + extra, wanted)
-        return f"{_MOST_EXTRA_ROUNDS} extra rounds were not enough for {target:.1%}"
+        return f"{MOST_EXTRA_ROUNDS} extra rounds were not enough for {target:.1%}"
 
     def _mine(self) -> list[Variant]:
         """The variants that this invocation measures."""
@@ -316,11 +327,18 @@ class Run:
         return first_row(self.study.variant(name), start, self.study.engine.name)
 
     async def _may_stand_together(self) -> bool:
-        """Try the baseline on every place at once; what came of it is in the bundle. Asked once a run."""
+        """Try the baseline on every place at once; what came of it is in the bundle. Asked once a run.
+
+        Where each round is a run of its own (a fleet's), once a bundle.
+        """
         if self._together is None:
-            self._view.say("side by side: trying one cell alone and in company")
+            known = read_co_location(self._writer.folder) if self._through_round is not None else None
+            if known is not None and (known.places or 0) < self._places():
+                known = None  # in more company than was tried
+            if known is None:
+                self._view.say("side by side: trying one cell alone and in company")
             try:
-                tried = await self._try_together()
+                tried = known or await self._try_together()
             except QuantcaseError as e:
                 self._together, why = False, redact(str(e))
             else:

@@ -252,6 +252,11 @@ class Study(Struct, kw_only=True, forbid_unknown_fields=True):
         """Every load point that is named, in the order in which it is measured."""
         return [(w, load) for w in self.workloads for load in w.loads()]
 
+    @property
+    def cells_planned(self) -> int:
+        """Repeats of cells over all variants and server starts; searches and extra rounds add to them."""
+        return len(self.variants) * len(self.cells()) * self.repeats * self.starts
+
 
 def ready_studies() -> dict[str, Path]:
     """Names and files of the studies that come with the package."""

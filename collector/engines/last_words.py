@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["cause", "without_frames"]
+__all__ = ["cause", "telling", "without_frames"]
 
 _SOURCE = re.compile(r"^(\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[[^\]]*\] )?")  # vLLM marks each line with its process
 _HEADER = "Traceback (most recent call last):"
 _LESS = re.compile(r"(?:^|\) )(?:INFO|DEBUG|WARNING) ")
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception)\b")
 _MOST_WITHOUT_TRACEBACK = 60
+_MOST_CHARS = 200
 
 
 def without_frames(lines: Sequence[str]) -> list[str]:
@@ -37,3 +39,16 @@ def cause(lines: Sequence[str]) -> str:
     if any(_HEADER in line for line in lines):
         return "\n".join(line for line in lines if not _LESS.search(line)).lower()
     return "\n".join(lines[-_MOST_WITHOUT_TRACEBACK:]).lower()
+
+
+def telling(lines: Sequence[str], words: Sequence[str]) -> str:
+    """The first line that has one of these words (in small letters) and is no mere information; without words the first
+    exception. Empty where there is none. vLLM's marks are cut off.
+    """
+    for line in without_frames(lines):
+        said = _SOURCE.sub("", line).strip()
+        if _LESS.search(line):
+            continue
+        if any(word in said.lower() for word in words) if words else _RAISED.match(said):
+            return said[:_MOST_CHARS]
+    return ""

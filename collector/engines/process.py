@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from collector.engines.base import StartFailed, Timeline
-from collector.engines.last_words import cause, without_frames
+from collector.engines.last_words import cause, telling, without_frames
 from collector.errors import QuantcaseError
 from collector.probes.redact import redact
 
@@ -39,6 +39,8 @@ _UNSUPPORTED_WORDS = (
     "minimum capability",
     "only supported on gpus with compute capability",
 )
+
+_WORDS_OF = {"oom": _OOM_WORDS, "unsupported": _UNSUPPORTED_WORDS}
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -201,14 +203,14 @@ class EngineProcess:
     def _failed(self, problem: str) -> StartFailed:
         lines = self.log_tail(_LOOKED_AT)
         text = cause(lines)
-        if any(word in text for word in _OOM_WORDS):
-            state = "oom"
-        elif any(word in text for word in _UNSUPPORTED_WORDS):
-            state = "unsupported"
-        else:
-            state = "crash"
+        found = {state: tuple(w for w in words if w in text) for state, words in _WORDS_OF.items()}
+        state = next((state for state, words in found.items() if words), "crash")
+        said = redact(telling(lines, found.get(state, ())))
         return StartFailed(
-            problem, exit_state=state, log_tail=[redact(t) for t in without_frames(lines)[-12:]], argv=self.argv
+            f"{problem}: {said}" if said else problem,
+            exit_state=state,
+            log_tail=[redact(t) for t in without_frames(lines)[-12:]],
+            argv=self.argv,
         )
 
     async def stop(self, timeout_s: float = 60.0) -> None:

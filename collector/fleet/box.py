@@ -77,6 +77,7 @@ def measure(work: Work, have: Have) -> Iterator[Told]:
     if have and not folder.is_dir():
         yield Ended(done=False, problem=_GONE)  # begun anew, it would take the rows at home with it
         return
+    yield Said("")  # this box has the order: whoever gave it need not wonder
     halt = _halt(work.fleet, work.box, work.bundle)
     halt.unlink(missing_ok=True)
     _at_usual_priority()

@@ -157,10 +157,10 @@ class Cluster:
     # -- orders --------------------------------------------------------------------------------------------------
 
     def measure(self, work: Work, have: Have) -> None:
-        """Begin one server start on a box that is held. What it tells comes out of `told`.
+        """Begin one order on a box that is held. What it tells comes out of `told`.
 
-        All cards of the box go to the task, so that every variant finds the same ones; the variant's server takes as
-        many as it needs, the first ones first.
+        All cards of the box go to the task, so that every variant finds the same ones; a variant's server takes as
+        many as it needs, the first ones first, and servers side by side take further ones.
         """
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -173,7 +173,7 @@ class Cluster:
             num_returns="streaming",
             max_retries=0,  # what failed is decided on by the schedule, not by Ray
             scheduling_strategy=strategy,
-            name=f"{work.bundle} {work.variant} {work.round}",
+            name=f"{work.bundle} {' '.join(work.variants)} {work.round}",
         )
         node.stream = remote.remote(work, dict(have))
 

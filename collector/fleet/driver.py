@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from collector.bundle.write import BundleWriter
+from collector.bundle.read import open_bundle
 from collector.errors import QuantcaseError
+from collector.fleet import beyond, home, schedule
 from collector.fleet import index as indexes
-from collector.fleet import schedule
 from collector.fleet.cluster import Cluster, Lost
 from collector.fleet.index import BoxEntry, BundleEntry, Index, TaskEntry
 from collector.fleet.limits import Limits
@@ -30,6 +30,7 @@ _LEFT = "the box is not in the cluster any more"
 _TURN_S = 0.5
 _LOOK_S = 2.0
 _TRIES = 2  # a task that fails on a live box is tried once more there, then the box is given up
+_BEGIN_S = 300.0  # Ray lists a dead node for a while, and an order to it waits for ever
 _LEAST_MINUTES = 0.05  # less is left than a server start could use
 
 
@@ -37,7 +38,14 @@ class _Held(Struct):
     """A box that is at work."""
 
     bundle: BundleEntry
-    task: TaskEntry | None = None
+    tasks: list[TaskEntry] = field(default_factory=list)  # of the order that it carries out
+    told: bool = False  # it has said something since it has that order
+    asked: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What it is at."""
+        return f"{', '.join(t.variant for t in self.tasks)}: {self.tasks[0].words}"
 
 
 class Driver:
@@ -84,6 +92,7 @@ class Driver:
                 self._look()
             for box in list(self._held):
                 self._advance(box)
+            self._wonder()
             for box, told in self._cluster.told(_TURN_S):
                 self._take(box, told)
             self._view.show(self._index)
@@ -116,9 +125,12 @@ class Driver:
         if self._stop:
             return
         alive = {s.box for s in spots}
-        for box in [b for b, held in self._held.items() if held.task is None and b not in alive]:
+        for box in [b for b, held in self._held.items() if not held.tasks and b not in alive]:
             self._lose(box, _LEFT)  # it died between two server starts: no task tells of it
             self._release(box, "lost")
+        for box, held in list(self._held.items()):
+            if held.tasks and not held.told and box not in alive:
+                self._fault(box, held, _LEFT, alive=False)
         for bundle in self._index.bundles:
             if bundle.state == "waiting" and bundle.box is not None and bundle.box not in alive:
                 self._lose(bundle.box, _LEFT)
@@ -149,25 +161,39 @@ class Driver:
     def _advance(self, box: str) -> None:
         """Give a box that waits its next server start, or let it go."""
         held = self._held[box]
-        if held.task is not None:
+        if held.tasks:
             return
-        task = None if self._stop else self._index.next_task(held.bundle.name)
+        tasks = [] if self._stop else self._index.next_order(held.bundle.name)
         minutes = self._limits.for_task(self._index, _now(), self._usd_per_minute())
-        if task is not None and minutes is not None and minutes < _LEAST_MINUTES:
+        if tasks and minutes is not None and minutes < _LEAST_MINUTES:
             self._halt("no time or money is left for another server start")
-            task = None
-        if task is None:
+            tasks = []
+        if not tasks:
             self._release(box)
             return
-        study = narrowed(self._studies[held.bundle.run], tuple(held.bundle.variants))
+        run, first = self._index.run(held.bundle.run), tasks[0]
         work = Work(
-            fleet=self._index.folder, box=box, bundle=held.bundle.name, gpu=self._index.run(held.bundle.run).gpu,
-            study=dumps(study), variant=task.variant, round=task.round, max_minutes=minutes,
+            fleet=self._index.folder, box=box, bundle=held.bundle.name, gpu=run.gpu, study=dumps(self._study(held)),
+            variants=tuple(t.variant for t in tasks), round=first.round, max_minutes=minutes,
+            further=tuple(f for t in tasks for f in t.further), stress=first.kind == "stress",
+            side_by_side=run.side_by_side and len(tasks) > 1,
         )  # fmt: skip
-        task.state, task.reason, held.task = "running", "", task
-        self._view.say(box, f"{task.variant}: round {task.round}")
+        for task in tasks:
+            task.state, task.reason = "running", ""
+        held.tasks, held.told, held.asked = tasks, False, time.monotonic()
+        self._view.say(box, held.words)
         self._cluster.measure(work, self._mirror(held.bundle.name).have())
         self._save()
+
+    def _study(self, held: _Held) -> Study:
+        """All that a bundle measures."""
+        return narrowed(self._studies[held.bundle.run], tuple(held.bundle.variants))
+
+    def _wonder(self) -> None:
+        """A box that does not take up its order is given up: what a dead node was sent would wait for ever."""
+        for box, held in list(self._held.items()):
+            if held.tasks and not held.told and time.monotonic() - held.asked > _BEGIN_S:
+                self._fault(box, held, f"the box did not take up its order within {_BEGIN_S:g} s", alive=False)
 
     def _release(self, box: str, state: str = "released") -> None:
         held = self._held.pop(box)
@@ -181,6 +207,7 @@ class Driver:
 
     def _take(self, box: str, told: Told | Lost) -> None:
         held = self._held[box]
+        held.told = True
         if isinstance(told, Piece):
             self._write(held, told)
         elif isinstance(told, Said):
@@ -205,8 +232,7 @@ class Driver:
         bundle.cells_done = max(cells.read_bytes().count(b"\n") - 1, 0) if cells.is_file() else 0
 
     def _ended(self, box: str, held: _Held, told: Ended) -> None:
-        mirror, task = self._mirror(held.bundle.name), held.task
-        assert task is not None  # noqa: S101 - only a task tells its end
+        mirror, tasks = self._mirror(held.bundle.name), held.tasks
         if told.hashes and (wrong := mirror.differs(told.hashes)):
             self._view.say(box, f"{len(wrong)} files differ at home: fetching them")
             try:
@@ -221,23 +247,36 @@ class Driver:
         if told.problem:
             self._fault(box, held, told.problem, alive=True)
             return
-        held.task = None
-        schedule.ended(self._index, task, _cleaned(told))
-        if task.state == "failed":
+        held.tasks = []
+        schedule.ended(self._index, tasks, _cleaned(told))
+        for task in (t for t in tasks if t.state == "failed"):
             self._view.say(box, f"{task.variant} failed: {task.reason}")
-        elif task.state == "waiting" and not self._stop:
+        self._extend(box, held)
+        if any(t.state == "waiting" for t in tasks) and not self._stop:
             self._halt(told.ended_by)
         self._save()
 
+    def _extend(self, box: str, held: _Held) -> None:
+        """Extra rounds follow from the rows, all of which are at home. Before the index is saved: none is forgotten."""
+        if self._index.run(held.bundle.run).until_precise is None:
+            return
+        try:
+            cells = open_bundle(self._folder / held.bundle.name).cells()
+        except QuantcaseError as e:
+            self._view.say(box, f"no extra rounds: {redact(str(e))}")
+            return
+        if words := beyond.extend(self._index, held.bundle, self._study(held), cells):
+            self._view.say(box, words)
+
     def _fault(self, box: str, held: _Held, reason: str, *, alive: bool) -> None:
         """The box's or the collector's fault, not the engine's: once more on a live box, else on another one."""
-        task, reason = held.task, redact(reason)
-        assert task is not None  # noqa: S101 - only a task fails
-        held.task = None
-        task.tries += 1
-        task.state, task.reason = "waiting", reason
-        self._view.say(box, f"{task.variant}: {reason}")
-        if alive and (task.tries < _TRIES or self._stop):
+        reason = redact(reason)
+        self._view.say(box, f"{held.words}: {reason}")
+        tasks, held.tasks = held.tasks, []
+        for task in tasks:
+            task.tries += 1
+            task.state, task.reason = "waiting", reason
+        if alive and (max(t.tries for t in tasks) < _TRIES or self._stop):
             self._save()
             return
         self._lose(box, reason)
@@ -247,9 +286,18 @@ class Driver:
         schedule.lose(self._index, box, reason)
         for bundle in self._index.bundles:
             if bundle.box == box and bundle.state == "interrupted":
-                _seal(self._folder / bundle.name)
-                self._count(bundle)
+                self._seal(bundle)
         self._view.say(box, f"lost: {reason}")
+
+    def _seal(self, bundle: BundleEntry) -> None:
+        """Close what came home of it. What its rows tell is known; an extra round that was cut leaves it complete."""
+        waiting = [t for t in self._index.tasks_of(bundle.name) if t.state == "waiting"]
+        status, done = home.seal(self._folder / bundle.name, waiting, stress=self._index.run(bundle.run).stress)
+        for task in done:
+            task.state, task.reason = "done", ""
+        self._count(bundle)
+        if status == "complete" and not any(t.state == "waiting" and t.kind != "precise" for t in waiting):
+            bundle.state = "complete"
 
     def _fetch(self, box: str, name: str) -> None:
         mirror = self._mirror(name)
@@ -276,18 +324,19 @@ class Driver:
         minutes, self._ticked = (now - self._ticked) / 60, now
         for box, held in self._held.items():
             price = self._price(box)
-            for entry in (self._index.box(box), held.task):
-                if entry is not None:
-                    entry.minutes += minutes
-                    if price is not None:
-                        entry.usd = (entry.usd or 0.0) + minutes * price
+            entries: list[tuple[BoxEntry | TaskEntry, float]] = [(self._index.box(box), minutes)]
+            entries += [(task, minutes / len(held.tasks)) for task in held.tasks]
+            for entry, share in entries:
+                entry.minutes += share
+                if price is not None:
+                    entry.usd = (entry.usd or 0.0) + share * price
 
     def _halt(self, reason: str) -> None:
         if not self._stop:
             self._stop = reason
             self._view.once(f"{reason}: ending the servers")
             for box, held in self._held.items():
-                if held.task is not None:
+                if held.tasks:
                     self._cluster.stop(box, held.bundle.name)
 
     def _close(self) -> None:
@@ -314,14 +363,6 @@ class Driver:
 def _cleaned(told: Ended) -> Ended:
     told.failed.update({name: redact(why) for name, why in told.failed.items()})
     return told
-
-
-def _seal(folder: Path) -> None:
-    """Close what came home of a lost box, so that it is whole and says `interrupted`; its finished repeats stay."""
-    try:
-        BundleWriter.resume(folder).close("interrupted")
-    except QuantcaseError:
-        return  # nothing came home, or its study needs a secret: it stays open, and can be read
 
 
 def _now() -> datetime.datetime:

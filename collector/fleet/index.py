@@ -10,11 +10,13 @@ from msgspec import Struct, field
 
 from collector.bundle.manifest import write_atomic
 from collector.errors import QuantcaseError
+from collector.fleet.order import Further
 
 __all__ = ["FILE", "FORMAT", "BoxEntry", "BundleEntry", "Index", "RunEntry", "TaskEntry", "read", "write"]
 
 FILE = "fleet.json"
 FORMAT = 1
+TaskKind = Literal["planned", "precise", "stress"]  # in the order in which a bundle's are done
 TaskState = Literal["waiting", "running", "done", "failed", "moved"]
 BundleState = Literal["waiting", "running", "complete", "interrupted", "failed"]
 BoxState = Literal["held", "released", "lost"]
@@ -30,6 +32,16 @@ class RunEntry(Struct, kw_only=True):
     ray_type: str = ""
     usd_per_hour: float | None = None  # of one GPU
     price_source: str = ""
+    until_precise: float | None = None  # the share to which every ratio to the baseline is to be known
+    side_by_side: bool = False
+    stress: bool = False
+
+    @property
+    def wishes(self) -> str:
+        """What it was asked for beyond its study, in words."""
+        precise = "" if self.until_precise is None else f"until every ratio is known to {self.until_precise:.1%}"
+        told = (precise, "side by side" if self.side_by_side else "", "stress at last" if self.stress else "")
+        return ", ".join(words for words in told if words)
 
 
 class BoxEntry(Struct, kw_only=True):
@@ -56,6 +68,7 @@ class BundleEntry(Struct, kw_only=True):
     continues: str = ""  # the bundle whose box was lost
     cells_planned: int = 0
     cells_done: int = 0
+    precision: str = ""  # how its extra rounds ended
 
 
 class TaskEntry(Struct, kw_only=True):
@@ -70,6 +83,15 @@ class TaskEntry(Struct, kw_only=True):
     tries: int = 0
     minutes: float = 0.0
     usd: float | None = None
+    kind: TaskKind = "planned"  # else an extra round, or the stress
+    further: list[Further] = field(default_factory=list)  # of an extra round: what its cells are to have in the end
+
+    @property
+    def words(self) -> str:
+        """Which start of its variant it is."""
+        if self.kind == "stress":
+            return "stress"
+        return f"round {self.round}" if self.kind == "planned" else f"extra round {self.round}"
 
 
 class Index(Struct, kw_only=True):
@@ -110,8 +132,17 @@ class Index(Struct, kw_only=True):
         return [t for t in self.tasks if t.bundle == bundle]
 
     def next_task(self, bundle: str) -> TaskEntry | None:
-        """What this bundle's box measures next."""
-        return next((t for t in self.tasks_of(bundle) if t.state == "waiting"), None)
+        """What this bundle's box measures next: the stress last of all, because it may end anything."""
+        waiting = [t for t in self.tasks_of(bundle) if t.state == "waiting"]
+        return min(waiting, key=lambda t: t.kind == "stress", default=None)
+
+    def next_order(self, bundle: str) -> list[TaskEntry]:
+        """What this bundle's box is given next: one server start, or a whole round of them side by side."""
+        first = self.next_task(bundle)
+        if first is None or first.kind == "stress" or not self.run(self.bundle(bundle).run).side_by_side:
+            return [] if first is None else [first]
+        waiting = (t for t in self.tasks_of(bundle) if t.state == "waiting")
+        return [t for t in waiting if (t.kind, t.round) == (first.kind, first.round)]
 
     @property
     def usd(self) -> float | None:

@@ -6,20 +6,32 @@ from msgspec import Struct, field
 
 from collector.fleet.mirror import Piece
 
-__all__ = ["Ended", "Facts", "Said", "Told", "Work"]
+__all__ = ["Ended", "Facts", "Further", "Said", "Told", "Work"]
+
+
+class Further(Struct, frozen=True):
+    """Repeats that a cell is to have in the end, beyond the plan: a count, so that an order may be given twice."""
+
+    variant: str
+    workload: str
+    load: str
+    repeats: int
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """One server start of one variant, on the bundle that lies on that box."""
+    """One server start of one variant, or of several side by side, on the bundle that lies on that box."""
 
     fleet: str  # names the fleet's folder on the box
     box: str
     bundle: str
     gpu: str
     study: str  # TOML of all that this bundle measures, with its secrets: goes over standard input, onto no disk
-    variant: str
+    variants: tuple[str, ...]
     round: int
     max_minutes: float | None = None
+    further: tuple[Further, ...] = ()  # a round beyond the plan: these cells and no others
+    stress: bool = False  # all else of these variants is measured: push them until they break
+    side_by_side: bool = False  # at once, each on GPUs of its own, where there is room and a trial allows it
 
 
 class Facts(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 A bundle is one box's. Its tasks are server starts in the study's own interleaved order, one after another there. When a
 box is lost, what it had not finished goes, with the baseline, to a box that has none of that run yet; where there is
-none, to a box that has the baseline already, as more variants of its bundle.
+none, to a box that has the baseline already, as more variants of its bundle. Extra rounds and the stress: beyond.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collector import gpus
 from collector.bundle.schema import Grade
 from collector.design import order
 from collector.engines import registry
+from collector.fleet import beyond
 from collector.fleet.index import BundleEntry, Index, RunEntry, TaskEntry
 from collector.fleet.order import Ended
 from collector.fleet.study import Asked
@@ -56,6 +57,7 @@ def plan(index: Index, asked: Sequence[Asked], today: datetime.date) -> None:
         entry = RunEntry(
             number=number, gpu=one.profile.name, study=one.study.id, boxes=one.run.boxes, ray_type=one.run.ray_type,
             usd_per_hour=price.usd_per_hour if price else None, price_source=price.source if price else "",
+            until_precise=one.run.precision, side_by_side=one.run.side_by_side, stress=one.run.stress,
         )  # fmt: skip
         index.runs.append(entry)
         for _ in range(entry.boxes):
@@ -78,7 +80,9 @@ def _add_tasks(index: Index, entry: BundleEntry, study: Study, variants: Sequenc
     grade = registry.engine(study.engine.name).grade
     for number, variant in steps(study, grade, variants):
         index.tasks.append(TaskEntry(number=len(index.tasks) + 1, bundle=entry.name, variant=variant, round=number))
-    entry.cells_planned = len(study.variants) * len(study.cells()) * study.repeats * study.starts
+    extra = sum(len(t.further) for t in index.tasks_of(entry.name)) * study.repeats
+    entry.cells_planned = study.cells_planned + extra
+    beyond.add_stress(index, entry, study, grade, variants)
 
 
 def place(index: Index, spots: Sequence[Spot], studies: Studies) -> list[BundleEntry]:
@@ -140,11 +144,13 @@ def _move(
     index: Index, lost: BundleEntry, spots: Sequence[Spot], free: Sequence[Spot], studies: Studies
 ) -> tuple[BundleEntry, Spot] | None:
     """Find another box for what a lost one had not finished: a new bundle and its box, where one is to be begun now."""
-    open_tasks = [t for t in index.tasks_of(lost.name) if t.state == "waiting"]
+    waiting = [t for t in index.tasks_of(lost.name) if t.state == "waiting"]
+    run, study = index.run(lost.run), studies[lost.run]
+    needed = list(dict.fromkeys(t.variant for t in waiting if t.kind == "planned"))
+    beyond.stranded(index, lost, [t for t in waiting if t.variant not in needed])
+    open_tasks = [t for t in waiting if t.variant in needed]
     if not open_tasks:
         return None
-    run, study = index.run(lost.run), studies[lost.run]
-    needed = list(dict.fromkeys(t.variant for t in open_tasks))
     fresh = _fresh(index, run, spots)
     if spot := next((s for s in fresh if s in free), None):
         day = datetime.datetime.now(datetime.UTC).date()
@@ -165,13 +171,14 @@ def _move(
 
 def _take_over(index: Index, other: BundleEntry, open_tasks: Sequence[TaskEntry], study: Study) -> bool:
     """Let a box that measured this run already stand for the lost one; False while it is not known whether it can."""
-    state = {name: [t.state for t in index.tasks_of(other.name) if t.variant == name] for name in other.variants}
-    if not all(s in ("done", "failed") for name in other.variants for s in state[name]):
+    there = [t for t in index.tasks_of(other.name) if t.variant in other.variants]
+    if not all(t.state in ("done", "failed") for t in there):
         return False
-    here = [v for v in other.variants if set(state[v]) == {"done"}]
-    _moved([t for t in open_tasks if t.variant in here], f"measured in {other.name} already")
-    for task in (t for t in open_tasks if t.variant in other.variants and t.variant not in here):
-        task.state, task.reason = "failed", f"failed in {other.name}, too"
+    for task in (t for t in open_tasks if t.variant in other.variants):
+        if all(t.state == "done" for t in there if (t.variant, t.kind) == (task.variant, task.kind)):
+            _moved([task], f"measured in {other.name} already")
+        else:
+            task.state, task.reason = "failed", f"failed in {other.name}, too"
     lacking = list(dict.fromkeys(t.variant for t in open_tasks if t.variant not in other.variants))
     if lacking:
         other.variants = [v.name for v in study.variants if v.name in (*other.variants, *lacking)]
@@ -186,20 +193,21 @@ def _moved(tasks: Sequence[TaskEntry], reason: str) -> None:
         task.state, task.reason = "moved", reason
 
 
-def ended(index: Index, task: TaskEntry, told: Ended) -> None:
-    """Enter how a server start ended. What the engine could not do is not tried again in this fleet."""
-    bundle = index.bundle(task.bundle)
-    reason = told.failed.get(task.variant, "")
-    if reason or task.variant in told.hopeless:
-        reason = reason or "the engine or the card cannot serve it"
-        for later in index.tasks_of(task.bundle):
-            if later.variant == task.variant and later.state in ("running", "waiting"):
-                later.state, later.reason = "failed", reason
-    elif told.done:
-        task.state, task.reason = "done", ""
-    else:
-        task.state, task.reason = "waiting", told.problem or told.ended_by
-    if index.next_task(task.bundle) is None:
+def ended(index: Index, tasks: Sequence[TaskEntry], told: Ended) -> None:
+    """Enter how the server starts of one order ended. What the engine could not do is not tried again in this fleet."""
+    bundle = index.bundle(tasks[0].bundle)
+    for task in tasks:
+        reason = told.failed.get(task.variant, "")
+        if reason or task.variant in told.hopeless:
+            reason = reason or "the engine or the card cannot serve it"
+            for later in index.tasks_of(task.bundle):
+                if later.variant == task.variant and later.state in ("running", "waiting"):
+                    later.state, later.reason = "failed", reason
+        elif told.done:
+            task.state, task.reason = "done", ""
+        else:
+            task.state, task.reason = "waiting", told.problem or told.ended_by
+    if index.next_task(bundle.name) is None:
         bundle.state = told.status if told.status in ("complete", "failed") else "interrupted"  # type: ignore[assignment]
 
 

@@ -14,7 +14,7 @@ from collector import study as studies
 from collector.bundle.door import clean_study
 from collector.errors import UsageFault
 from collector.gpus import GpuProfile
-from collector.prepare import priced
+from collector.prepare import priced, share
 from collector.probes.redact import REMOVED
 from collector.strict_toml import strict
 from collector.study import EngineSpec, Price, Slug, Study, Variant
@@ -32,6 +32,14 @@ class FleetRun(Struct, kw_only=True, forbid_unknown_fields=True):
     boxes: Annotated[int, Meta(ge=1, le=64)] = 1  # machines that measure the whole study, each into its own bundle
     ray_type: str = ""  # only boxes with this accelerator_type (or this custom resource) of Ray
     price: Price | None = None  # instead of the study's and the profile's: an hour of one GPU of that box
+    until_precise: str = ""  # extra rounds until every ratio to the baseline is known to this share: "3%"
+    side_by_side: bool = False  # several variants at once on GPUs of their own, where a trial allows it
+    stress: bool = False  # last of all push each variant until it breaks
+
+    @property
+    def precision(self) -> float | None:
+        """`until_precise` as a share. Raises UsageFault for one that is none."""
+        return share(self.until_precise) if self.until_precise else None
 
 
 class Fleet(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +96,7 @@ def asked(fleet: Fleet, where: str, beside: Path) -> list[Asked]:
             raise UsageFault(f"{at}: study {study.id} measures an endpoint, which is on no box", fix="`collect run`")
         _no_secret_arguments(study, at)
         cards.check_parallel(study)
+        _possible(run, profile, study, at)
         study = priced(study, profile)
         if run.price is not None:
             study = msgspec.structs.replace(study, price=run.price)
@@ -113,6 +122,37 @@ def with_secrets(study: Study, where: str) -> Study:
                 )
             part.env[key] = os.environ[key]
     return study
+
+
+def _possible(run: FleetRun, profile: GpuProfile, study: Study, at: str) -> None:
+    """What is asked for beyond the study can be had."""
+    try:
+        _ = run.precision
+    except UsageFault:
+        raise UsageFault(
+            f'{at}: until_precise = "{run.until_precise}" is no share', fix='for example until_precise = "3%"'
+        ) from None
+    if run.until_precise and len(study.variants) < 2:
+        raise UsageFault(f"{at}: study {study.id} has the baseline alone: no ratio", fix="leave out until_precise")
+    if not run.side_by_side:
+        return
+    if profile.kind == "cpu":
+        raise UsageFault(f"{at}: side_by_side needs GPUs, {profile.name} has none", fix="leave it out")
+    for key, values in _secrets(study).items():
+        if len(values) > 1:
+            raise UsageFault(
+                f"{at}: variants that stand side by side have different values of the secret {key}",
+                fix="one value for all, or leave out side_by_side",
+            )
+
+
+def _secrets(study: Study) -> dict[str, set[str]]:
+    """Secret environment variables with all values that variants of the study have."""
+    clean = clean_study(study)
+    written = [clean.engine.env, *(v.env for v in clean.variants)]
+    names = {key for env in written for key, value in env.items() if REMOVED in value}
+    servers = [{**study.engine.env, **v.env} for v in study.variants]
+    return {name: {env[name] for env in servers if name in env} for name in sorted(names)}
 
 
 def _no_secret_arguments(study: Study, at: str) -> None:

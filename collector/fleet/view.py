@@ -48,9 +48,8 @@ def overview(index: Index) -> RenderableType:
 
 def _state(index: Index, bundle: BundleEntry) -> str:
     tasks = index.tasks_of(bundle.name)
-    running = next((t for t in tasks if t.state == "running"), None)
-    if running is not None:
-        return f"{running.variant}, round {running.round}"
+    if running := [t for t in tasks if t.state == "running"]:
+        return f"{', '.join(t.variant for t in running)}, {running[0].words}"
     if bundle.box is not None and index.box(bundle.box).state == "lost":
         moved = sum(t.state == "moved" for t in tasks)
         return f"box lost, {moved} starts moved" if moved else "box lost"
@@ -68,6 +67,8 @@ def _below(index: Index) -> list[str]:
     lines = [
         f"{done} of {len(index.tasks)} server starts done, {held} boxes held, {minutes:.1f} box minutes{usd}{limit}{by}"
     ]
+    lines += [f"run {r.number} ({r.gpu} {r.study}): {r.wishes}" for r in index.runs if r.wishes]
+    lines += [f"{b.name}: {b.precision}" for b in index.bundles if b.precision]
     lines += [f"box {b.box}: lost: {b.reason}" for b in index.boxes if b.state == "lost"]
     lines += [f"box {b.box}: {b.note}" for b in index.boxes if b.note]
     faults = _faults(index)
@@ -83,7 +84,9 @@ def _faults(index: Index) -> list[str]:
     """Reasons, each with the server starts that share it."""
     sharing: dict[tuple[str, str, str], list[str]] = {}
     for task in (t for t in index.tasks if t.reason):
-        sharing.setdefault((task.bundle, task.state, task.reason), []).append(f"{task.variant} {task.round}")
+        sharing.setdefault((task.bundle, task.state, task.reason), []).append(
+            f"{task.variant} {task.words.removeprefix('round ')}"
+        )
     return [f"{bundle}: {', '.join(who)}: {state}: {why}" for (bundle, state, why), who in sharing.items()]
 
 

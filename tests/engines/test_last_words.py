@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.engines.last_words import cause, without_frames
+from collector.engines.last_words import cause, telling, without_frames
 
 RAISED = [
     "INFO 11-21 attention: FlashMLA is not supported, another is taken",
@@ -34,6 +34,13 @@ def test_without_one_the_cause_is_at_the_end() -> None:
     lines = ["failed to allocate", *["loading"] * 60]
     assert "failed to allocate" not in cause(lines)
     assert "failed to allocate" in cause(lines[:-1])
+
+
+def test_the_telling_line_is_the_first_with_the_word_or_the_first_exception() -> None:
+    assert telling(RAISED, ()) == "ValueError: no room"
+    assert telling(RAISED, ("an indented word",)) == "Value error, an indented word of the exception itself"
+    assert telling(RAISED, ("not supported",)) == ""  # information is no cause
+    assert telling(["loading", "error: failed to allocate buffer"], ("failed to allocate",)).startswith("error: ")
 
 
 @given(st.lists(st.text()))

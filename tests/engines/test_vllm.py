@@ -77,6 +77,7 @@ async def test_the_cause_above_three_tracebacks_is_found_and_shown(tmp_path: Pat
     with pytest.raises(StartFailed) as e:
         await Vllm().start(request(tmp_path, Variant(name="bf16", model="m"), spec, free_port()))
     assert e.value.exit_state == "oom"
+    assert str(e.value).startswith("the engine ended with exit code 1 at start: ValueError: No available memory for")
     said = [line for line in e.value.log_tail if "No available memory for the cache blocks" in line]
     assert len(said) == 1
     assert "Available KV cache memory: -8.06 GiB" in "\n".join(e.value.log_tail)

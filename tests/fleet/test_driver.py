@@ -26,7 +26,7 @@ class Boxes:
     def __init__(self, tells: Ended, lives: int) -> None:
         self._tells, self._lives = tells, lives
         self.refused: dict[str, str] = {}
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[tuple[str | int, ...]] = []
         self.released = 0
         self._waiting: str | None = None
 
@@ -43,7 +43,7 @@ class Boxes:
         return Facts(box=name, version="0", profiles=(), bundles=())
 
     def measure(self, work: Work, _have: Have) -> None:
-        self.asked.append((work.variant, work.round))
+        self.asked.append((*work.variants, work.round))
         self._waiting = work.box
 
     def told(self, _timeout_s: float) -> Iterator[tuple[str, Ended]]:

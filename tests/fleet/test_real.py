@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from collector.bundle.check import check, errors
+from collector.bundle.co_location import read_co_location
 from collector.bundle.read import open_bundle
 from collector.bundle.student import t_quantile
 from collector.fleet import index as indexes
@@ -153,6 +154,36 @@ def test_killing_the_driver_loses_no_row_and_resume_finishes(place: Path, raylet
     assert rows(bundle)[: len(measured)] == measured, "no row is lost, none is measured twice"
     assert len(set(cells(bundle))) == 16
     assert not errors(check(bundle))
+    nothing_runs(place)
+
+
+def test_a_round_side_by_side_and_extra_rounds_until_it_is_precise(place: Path, raylets: Raylets) -> None:
+    """Ray gives a box two cards, hence two places. One repeat tells nothing: there has to be an extra round."""
+    (place / "short.toml").write_text((place / "tiny.toml").read_text().replace("= 2\nstarts = 2", "= 1"))
+    arguments = asked(place, "beyond", boxes=1)
+    file = place / "beyond.toml"
+    wishes = 'until_precise = "60%"\nside_by_side = true\nstress = true\n[runs.price]'
+    file.write_text(file.read_text().replace("tiny.toml", "short.toml").replace("[runs.price]", wishes))
+    ran = collect(*arguments, "--ray", raylets.address, timeout=200)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    folder = place / "out" / "beyond"
+    index = indexes.read(folder)
+    (entry,) = index.bundles
+    assert (entry.state, entry.precision) == ("complete", "every ratio is known to 60.0%")
+    rounds = {t.round: t.kind for t in index.tasks}
+    assert rounds.pop(1) == "planned"
+    assert set(rounds.values()) == {"precise"}  # and no stress: a replay breaks at nothing
+    bundle = open_bundle(folder / entry.name)
+    assert not errors(check(bundle.folder))
+    assert len(bundle.environment().sessions) == 1 + len(rounds), "a round is one order"
+    assert len(set(cells(bundle.folder))) == entry.cells_done == entry.cells_planned == bundle.info.cells_planned
+    tried = read_co_location(bundle.folder)
+    assert tried is not None
+    assert tried.places == 2
+    assert ran.stdout.count("trying one cell alone and in company") == 1
+    assert {c.co_located for c in bundle.cells()} == ({1} if tried.allowed else {None})
+    shown = " ".join(collect("fleet", "status", folder).stdout.split())
+    assert "run 1 (demo tiny): until every ratio is known to 60.0%, side by side, stress at last" in shown
     nothing_runs(place)
 
 

@@ -56,7 +56,7 @@ def measure(index: Index, bundle: str, starts: int | None = None, variants: str 
     for task in index.tasks_of(bundle)[:starts]:
         if task.variant in variants.split() and task.state == "waiting":
             last = [t for t in index.tasks_of(bundle) if t.state == "waiting"] == [task]
-            schedule.ended(index, task, Ended(done=True, status="complete" if last else "interrupted"))
+            schedule.ended(index, [task], Ended(done=True, status="complete" if last else "interrupted"))
 
 
 def states(index: Index, bundle: str) -> dict[str, set[str]]:
@@ -200,7 +200,7 @@ def test_what_the_engine_cannot_do_is_not_tried_on_every_box() -> None:
     place(index, [A, B], given)
     task = next(t for t in index.tasks if t.variant == "fp8")
     schedule.ended(
-        index, task, Ended(done=True, failed={"fp8": "out of memory"}, hopeless=("fp8",), status="interrupted")
+        index, [task], Ended(done=True, failed={"fp8": "out of memory"}, hopeless=("fp8",), status="interrupted")
     )
     assert states(index, index.bundles[0].name)["fp8"] == {"failed"}
     measure(index, index.bundles[0].name)
@@ -213,7 +213,7 @@ def test_a_start_that_was_cut_waits() -> None:
     place(index, [A], given)
     index.tasks[0].state = "running"
     schedule.ended(
-        index, index.tasks[0], Ended(done=False, ended_by="the time of 2 min is spent", status="interrupted")
+        index, [index.tasks[0]], Ended(done=False, ended_by="the time of 2 min is spent", status="interrupted")
     )
     assert (index.tasks[0].state, index.tasks[0].reason) == ("waiting", "the time of 2 min is spent")
     assert index.next_task(index.tasks[0].bundle) is index.tasks[0]

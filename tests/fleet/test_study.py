@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from collector import gpus
 from collector import study as studies
 from collector.bundle.door import clean_study
 from collector.errors import UsageFault
 from collector.fleet import study as fleets
 from collector.fleet.limits import until
 from collector.fleet.start import check_prices
+from collector.fleet.study import FleetRun
 from collector.prepare import narrowed
 
 GOOD = """
@@ -21,6 +23,9 @@ title = "Where does it pay?"
 gpu = "h200"
 study = "h200-shape"
 boxes = 2
+until_precise = "3%"
+side_by_side = true
+stress = true
 [[runs]]
 gpu = "l4"
 ray_type = "L4"
@@ -39,6 +44,8 @@ def test_a_fleet_names_profiles_studies_and_boxes(tmp_path: Path) -> None:
     assert second.study.id == studies.load("l4").id  # the profile's own
     assert second.study.price is not None
     assert second.study.price.usd_per_hour == 0.8
+    assert (first.run.precision, first.run.side_by_side, first.run.stress) == (0.03, True, True)
+    assert (second.run.precision, second.run.side_by_side, second.run.stress) == (None, False, False)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +58,9 @@ def test_a_fleet_names_profiles_studies_and_boxes(tmp_path: Path) -> None:
         (('id = "h200-vs-l4"', 'id = "../up"'), "key `id`: expected `str` matching regex"),
         (('source = "the bill"', ''), "key `runs[1].price.source` is missing"),
         (('title =', 'title'), "is not valid TOML"),
+        (('until_precise = "3%"', 'until_precise = 3'), "key `runs[0].until_precise`: expected `str`, got `int`"),
+        (('side_by_side = true', 'side_by_side = 2'), "key `runs[0].side_by_side`: expected `bool`, got `int`"),
+        (('stress = true', 'stres = true'), "unknown key `runs[0].stres`; did you mean `stress`?"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_key(change: tuple[str, str], said: str) -> None:
@@ -65,12 +75,14 @@ def test_what_is_wrong_is_said_with_its_key(change: tuple[str, str], said: str) 
     [
         (('gpu = "h200"', 'gpu = "h20"'), "no GPU profile named h20; did you mean h200?"),
         (('"h200-shape"', '"h200-shap"'), "no study named h200-shap and no such file; did you mean h200-shape?"),
+        (('"3%"', '"3"'), 'F.toml: runs[0]: until_precise = "3" is no share; for example until_precise = "3%"'),
+        (('gpu = "h200"\nstudy = "h200-shape"', 'gpu = "cpu"'), "side_by_side needs GPUs, cpu has none; leave it out"),
         (('gpu = "l4"', 'gpu = "h200"\nstudy = "h200-shape"'), "h200 measures h200-shape already; raise its `boxes`"),
     ],
 )  # fmt: skip
 def test_names_that_stand_for_nothing(change: tuple[str, str], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageFault) as e:
-        fleets.asked(fleets.loads(GOOD.replace(*change)), "FLEET.toml", tmp_path)
+        fleets.asked(fleets.loads(GOOD.replace(*change)), "F.toml", tmp_path)
     assert said in str(e.value)
 
 
@@ -112,6 +124,24 @@ def test_a_secret_is_an_environment_variable_and_comes_back_from_there(monkeypat
         fleets.with_secrets(written, "study-1.toml")
     monkeypatch.setenv("HF_TOKEN", "given")
     assert fleets.with_secrets(written, "study-1.toml").engine.env["HF_TOKEN"] == "given"
+
+
+def test_what_stands_side_by_side_has_one_value_of_each_secret() -> None:
+    study, profile = studies.load("demo"), gpus.get("demo")
+    study.engine.env["HF_TOKEN"] = "hf_" + "a" * 34
+    together = FleetRun(gpu="demo", side_by_side=True)
+    fleets._possible(together, profile, study, "F.toml")
+    study.variants[1].env["HF_TOKEN"] = "hf_" + "b" * 34
+    fleets._possible(FleetRun(gpu="demo"), profile, study, "F.toml")  # one after the other, each has its own
+    with pytest.raises(UsageFault, match="side by side have different values of the secret HF_TOKEN") as e:
+        fleets._possible(together, profile, study, "F.toml")
+    assert "hf_" not in str(e.value)
+
+
+def test_a_baseline_alone_has_no_ratio_to_be_precise_about() -> None:
+    alone = narrowed(studies.load("demo"), ("bf16",))
+    with pytest.raises(UsageFault, match="study demo has the baseline alone: no ratio; leave out until_precise"):
+        fleets._possible(FleetRun(gpu="demo", until_precise="3%"), gpus.get("demo"), alone, "F.toml")
 
 
 def test_narrowed_keeps_the_order_and_drops_a_control_that_is_gone() -> None:

@@ -156,9 +156,10 @@ def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
         if last is not None and digest.taken(view, last.digest()):
             remade = {o.uri: o for o in _dressed(_worded(view), [view])}
             pages: Iterable[Output] = (remade.get(o.uri, o) for o in last.outputs())
+            packed = last.digest()  # as it is: pages across cases are known by its bytes
         else:
-            pages = _dressed(_case(view), [view])
-        return store.write(folder, key, pages, digest.pack(head, view), unchanged)
+            pages, packed = _dressed(_case(view), [view]), digest.pack(head, view)
+        return store.write(folder, key, pages, packed, unchanged)
 
 
 def _facts(hashes: Mapping[str, str], folder: Path, options: Options) -> str:

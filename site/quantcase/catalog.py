@@ -30,7 +30,7 @@ from collector.bundle.read import (
     open_bundle,
 )
 from collector.bundle.rules.facts import gpu_indices
-from collector.bundle.schema import TABLES, VariantRow, columns
+from collector.bundle.schema import TABLES, CellRow, VariantRow, columns
 
 __all__ = ["FLEET", "Case", "Catalog", "folders", "load", "order", "read"]
 
@@ -85,8 +85,12 @@ class Case:
         return _frame("requests", self.bundle.requests())
 
     @cached_property
+    def cell_rows(self) -> list[CellRow]:
+        return self.bundle.cells()
+
+    @cached_property
     def cells(self) -> pd.DataFrame:
-        return _frame("cells", self.bundle.cells())
+        return _frame("cells", self.cell_rows)
 
     @cached_property
     def ok_counts(self) -> dict[tuple[str, str, str], int]:
@@ -124,8 +128,7 @@ class Case:
     @cached_property
     def cell_counts(self) -> dict[tuple[str, str, str], int]:
         """Repeats by (variant, workload, load)."""
-        columns = (self.cells[c].tolist() for c in ("variant", "workload", "load"))
-        return dict(Counter(zip(*columns, strict=True)))
+        return dict(Counter((r.variant, r.workload, r.load) for r in self.cell_rows))
 
     @cached_property
     def quality_items(self) -> dict[str, QualityItem]:
@@ -165,8 +168,8 @@ class Case:
     @cached_property
     def _loads(self) -> dict[str, list[Load]]:
         found: dict[str, list[Load]] = {}
-        for workload, name in sorted(set(zip(self.cells["workload"], self.cells["load"], strict=True))):
-            if (load := Load.of(str(name))) is not None:
+        for workload, name in sorted({(r.workload, r.load) for r in self.cell_rows}):
+            if (load := Load.of(name)) is not None:
                 found.setdefault(workload, []).append(load)
         return {w: sorted(loads, key=lambda x: (x.amount, x.name)) for w, loads in found.items()}
 
@@ -176,7 +179,7 @@ class Case:
 
     def measured_variants(self) -> list[str]:
         """Variants that have cells: the baseline first, then in the study's order."""
-        have = set(self.cells["variant"])
+        have = {r.variant for r in self.cell_rows}
         names = [v.name for v in self.study.variants if v.name in have]
         return sorted(names, key=lambda n: n != self.baseline)
 

@@ -62,10 +62,8 @@ class _Whole(Struct):
     document: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
-_OF_VIEW = (
-    "estimates", "points", "comparisons", "quality", "quality_control", "quality_verdicts", "memory", "verdicts",
-    "answer",
-)  # fmt: skip
+_OF_ROWS = ("estimates", "points", "comparisons", "quality", "quality_control", "memory")
+_OF_VIEW = (*_OF_ROWS, "quality_verdicts", "verdicts", "answer")  # these ask what `check` says, too
 
 
 class _KeptBundle(Bundle):
@@ -92,7 +90,7 @@ def pack(found: Head, shown: CaseView | None = None) -> bytes:
         manifest=msgspec.structs.replace(case.bundle.manifest, resources=plain),
         study=case.study,
         faults=case.faults,
-        cells=case.bundle.cells(),
+        cells=case.cell_rows,
         variants=case.variants,
         **{name: getattr(shown, name) for name in _OF_VIEW},
     )
@@ -116,15 +114,18 @@ def view(packed: bytes, folder: Path, options: Options) -> CaseView:
 
 
 def taken(shown: CaseView, packed: bytes) -> bool:
-    """Take the figures of a case from a digest of the same rows; not where `check` says something else of them now."""
+    """Take the figures of a case from a digest of the same rows.
+
+    Returns:
+        Whether all of them were: verdicts are not where `check` says something else of the rows now.
+    """
     found = msgspec.msgpack.decode(packed, type=_Whole)
     if found.digest == msgspec.Raw(b"\xc0"):
         return False
     digest = msgspec.msgpack.decode(found.digest, type=_Digest)
-    if digest.faults != shown.case.faults:
-        return False
-    shown.__dict__.update({name: getattr(digest, name) for name in _OF_VIEW})
-    return True
+    same = digest.faults == shown.case.faults
+    shown.__dict__.update({name: getattr(digest, name) for name in (_OF_VIEW if same else _OF_ROWS)})
+    return same
 
 
 def document(packed: bytes) -> CaseDocument:

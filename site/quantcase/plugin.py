@@ -26,6 +26,7 @@ from quantcase.again import KEPT, Again
 from quantcase.menu import Menu
 from quantcase.output import Output
 from quantcase.project import Project
+from quantcase.signs import joined
 
 log = get_plugin_logger(__name__)
 
@@ -236,9 +237,9 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
         if isinstance(page.file, _Generated):
             page.content = ""
         if self._again is None:
-            return client.numbers_html(self._project.site, output)
+            return joined(client.numbers_html(self._project.site, output))
         if self._again.writes(page.file.src_uri):
-            output = client.numbers_html(self._project.site, output)
+            output = joined(client.numbers_html(self._project.site, output))
             self._again.wrote(page.file.src_uri, output, (self._entries or [])[self._before :])
         return output
 

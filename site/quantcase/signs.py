@@ -5,6 +5,10 @@ is a setting of one build: `build.generate` and `build.make_case` set it around 
 in whichever process they run, and nothing else does. It is a context variable, not a module's global, so that two
 builds in one process (threads, tests) do not meet. Machine formats (case.json, llms.txt, downloads, the Markdown of
 model cards for the hub, SVG coordinates, JSON in pages) do not pass through here.
+
+A figure and its unit stand on one line. Everywhere up to the finished page they are parted by a plain space: in the
+pages' Markdown (`collect site`), in case.json, CSV, llms.txt, the search index, and in what the copy buttons give. Only
+the HTML that MkDocs writes gets no-break spaces, in one place (`joined`), so that no maker of text has to think of it.
 """
 
 from __future__ import annotations
@@ -15,12 +19,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
-__all__ = ["SIGNS", "Language", "language", "localized", "signed", "written_in"]
+__all__ = ["SIGNS", "Language", "joined", "language", "localized", "signed", "written_in"]
 
 Language = Literal["en", "de", "fr"]
 # number language -> (decimal sign, group sign). fr: the narrow no-break space (Imprimerie nationale, U+202F).
 SIGNS: dict[str, tuple[str, str]] = {"en": (".", ","), "de": (",", "."), "fr": (",", "\u202f")}
 _NUMBER = re.compile(r"(?<![\w&#.,/])(?<!\w-)(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w/-]|[.,]\d)")
+# The units of our pages; text() writes some of their characters as entities.
+_UNITS = (
+    r"[KMGT]i?B|[kMG]?bit|[kMG]Hz|[mµu]?s|min|h|[kM]?Wh?|[kM]?J|°C|USD|EUR|GBP|CHF|\$|tok"
+    r"(?:(?:/|&#47;)(?:s|J|min|h))?"
+)
+# Left as it is: a tag with its attributes, and what scripts and shells read (a notebook's cell is there twice). Else
+# the space before a unit, and before a per cent sign whatever stands before it: `Use, %`.
+_SPACE = re.compile(
+    r"<(?:(script|style|pre|code|kbd|textarea)\b.*?</\1>|div class=\"clipboard-copy-txt\".*?</div>|[^>]*>)"
+    rf"| (?:(?=%|&#37;)|(?<=[0-9⁰¹²³⁴-⁹∞>)] )(?=(?:{_UNITS})(?![\w&/(-]|[.,]\d)))",
+    re.S,
+)
 _LANGUAGE: ContextVar[str] = ContextVar("quantcase_number_language", default="en")
 
 
@@ -63,3 +79,12 @@ def localized(words: str, chosen: str | None = None) -> str:
     if point == ".":
         return words
     return _NUMBER.sub(lambda m: m[0].translate({ord("."): point, ord(","): group}), words)
+
+
+def joined(page: str) -> str:
+    """A finished HTML page whose figures and units, `13.4 %`, `8.49 GiB`, `629 ms`, never part over two lines.
+
+    The space between them becomes U+00A0; tags, scripts and code stay as they are, byte for byte. Takes about 15 ms for
+    a page of a megabyte, and changes nothing the second time.
+    """
+    return _SPACE.sub(lambda m: m[0] if m[0][0] == "<" else "\u00a0", page)

@@ -30,7 +30,9 @@ ROOT = Path(__file__).parents[2]
 COSTS = "import(new URL('../assets/quantcase/costs.js', location.href).href)"
 PLAY = "import(new URL('../assets/quantcase/play.js', location.href).href)"
 FIT = "import(new URL('../assets/quantcase/fit.js', location.href).href)"
-TABLE = "id => [...document.querySelectorAll(`#table-${id} tbody tr`)].map(r => [...r.cells].map(c => c.textContent))"
+# A finished page joins figures and units by U+00A0 (signs.joined); the calculators write plain spaces.
+WORDS = r"textContent.replaceAll('\u00a0', ' ')"
+TABLE = f"id => [...document.querySelectorAll(`#table-${{id}} tbody tr`)].map(r => [...r.cells].map(c => c.{WORDS}))"
 DRAWN = "() => [...document.querySelectorAll('.qc-bar')].map(b => b.innerHTML)"
 
 
@@ -168,7 +170,7 @@ def test_the_calculator_reads_and_writes_decimal_commas_and_the_pages_currency(
 ) -> None:
     with opened(browser, f"{german[0]}/costs/") as page:
         assert page.locator(".qc-rate").count() == 1
-        stated = page.locator(".qc-rate").inner_text()
+        stated = page.locator(".qc-rate").inner_text().replace("\u00a0", " ")
         assert "Amounts in EUR at 0,92 EUR for 1 USD (ECB, 2026-11-20)" in stated
         assert "EUR" in str(page.locator("#table-costs thead").text_content())
         price = field(page, german[1])
@@ -183,9 +185,9 @@ def test_the_calculator_reads_and_writes_decimal_commas_and_the_pages_currency(
         assert dollars(after[0][3]) == pytest.approx(2 * dollars(before[0][3]), rel=0.01)
         assert f"price.{german[1]}=7.18" in page.url  # the address is for machines
         field(page, "Units in 1 USD").fill("0,5")
-        assert "at 0,5 EUR for 1 USD, your own rate" in page.locator(".qc-rate").inner_text()
+        assert "at 0,5 EUR for 1 USD, your own rate" in page.locator(".qc-rate").inner_text().replace("\u00a0", " ")
         page.locator(".qc-play button").click()
-        assert page.locator(".qc-rate").inner_text() == stated
+        assert page.locator(".qc-rate").inner_text().replace("\u00a0", " ") == stated
         assert page.evaluate(TABLE, "costs") == before
     with opened(browser, f"{german[0]}/fit/") as page:
         table = page.evaluate(TABLE, "fit")
@@ -257,7 +259,7 @@ def test_it_works_from_the_keyboard_and_says_what_is_wrong(browser: Browser, sit
 def test_the_fit_page_begins_with_its_own_figures_and_follows_the_reader(
     browser: Browser, site: tuple[str, str]
 ) -> None:
-    sums = "[...document.querySelectorAll('.qc-sum li')].map(l => l.textContent)"
+    sums = f"[...document.querySelectorAll('.qc-sum li')].map(l => l.{WORDS})"
     with opened(browser, f"{site[0]}/fit/") as page:
         table, lines = page.evaluate(TABLE, "fit"), page.evaluate(sums)
         field(page, "Model").select_option("llama-3_1-70b")

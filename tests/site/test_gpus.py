@@ -114,6 +114,8 @@ def test_boxes_are_apart_only_where_both_are_known_and_share_none() -> None:
     assert apart(["card a"], ["card b"])
     assert not apart(["card a"], [])
     assert not apart(["card a", "card b"], ["card b"])
+    assert not apart(["card a"], ["cards a + b"])  # one server over one card of a box, another over both
+    assert apart(["card c"], ["cards a + b"])
 
 
 # -- two boxes of one type ------------------------------------------------------------------------------------------

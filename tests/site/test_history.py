@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from collector.bundle.manifest import read, resources, write
 from collector.bundle.schema import Environment, Session, VariantRow
 from collector.study import Study, Variant
-from quantcase.analysis.between import COST, between
+from quantcase.analysis.between import COST, between, compared, lines, side_of
 from quantcase.analysis.between_document import CaseDocument, document
 from quantcase.analysis.compare import judge
 from quantcase.analysis.points import THROUGHPUT, cell_estimates, points
@@ -119,6 +119,16 @@ def test_a_series_holds_the_runs_of_one_study_and_gpu_oldest_first(three: Runs) 
     found = three.found
     assert [r.case for r in found.runs] == ["run-1", "run-2", "run-3"]
     assert (found.study, found.gpu) == ("h200-shape", "h200")
+
+
+def test_lines_of_some_load_points_are_those_of_all_before_their_correction(three: Runs) -> None:
+    a, b = (side_of(run, "fp8") for run in three.docs[:2])
+    few = lines(a, b, lambda workload, load: (workload, load) == ("chat", "c8"))
+    every = [x for x in compared(a, b) if not x.workload or (x.workload, x.load) == ("chat", "c8")]
+    assert [replace(x, kind="inconclusive", adjusted_p=0.0) for x in few] == [
+        replace(x, kind="inconclusive", adjusted_p=0.0) for x in every
+    ]
+    assert {THROUGHPUT, COST} < {x.metric for x in few}
 
 
 def test_other_grades_and_weights_are_series_of_their_own(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def test_a_strict_build_gives_every_page(tmp_path: Path) -> None:
     assert "<svg" in html
     assert 'aria-label="Throughput against concurrency.' in html
     assert f"cases/{folder.name}" in (public / "index.html").read_text()
+    words = re.sub(r"<(script|style|pre|code|kbd|textarea)\b.*?</\1>|<[^>]*>", "", html, flags=re.S)
+    assert "\u00a0%" in words
+    assert not re.search(r"\d %", words)  # a figure and its unit stand on one line
 
 
 @pytest.mark.parametrize(

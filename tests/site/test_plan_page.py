@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from scipy import stats
 
 from collector.bundle.answers import QualityItem, QualityRow
 from collector.bundle.manifest import resources, write
 from collector.bundle.read import open_bundle
 from collector.bundle.schema import VariantRow
 from quantcase.analysis.plan_answers import LIMIT, capacity, dequantization, rollbacks, roofs
-from quantcase.analysis.plan_checks import fixed_variables, formats
+from quantcase.analysis.plan_checks import _moved, fixed_variables, formats
 from quantcase.analysis.points import pick
 from quantcase.catalog import Case, load
 from quantcase.pages.plan import page
@@ -360,3 +361,11 @@ def test_an_interrupted_or_hostile_bundle_is_a_page_too(tmp_path: Path) -> None:
     assert states(case)["Tokenizer"] == "none"
     assert "<tbody></tbody>" not in markdown
     assert STUDY.count("[[variants]]") == len(cells(markdown, "plan-configurations"))
+
+
+def test_how_far_lengths_moved_is_scipys_distance_to_the_last_bit() -> None:
+    assert _moved([100.0, 100.0], [101.0, 103.0]) == 2.0  # one token and three, on average two
+    drawn = random.Random(1)
+    for _ in range(200):
+        a, b = (sorted(float(drawn.randint(1, 300)) for _ in range(drawn.randint(1, 60))) for _ in range(2))
+        assert _moved(a, b) == float(stats.wasserstein_distance(a, b))

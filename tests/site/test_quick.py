@@ -1,17 +1,22 @@
-"""The quick ways to a chart give the same chart: Altair hurried or not, fonts of the machine or vl-convert's own."""
+"""The quick ways to a chart give the same chart: put together here or by Altair, with any fonts."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
 import pytest
+from altair.utils import schemapi
 
+from quantcase import charts
 from quantcase.catalog import read
-from quantcase.charts import cache, figure, quick
+from quantcase.charts import cache, figure, gpus, history, loadtest, offload, projection, quick
 from quantcase.pages import case, data, log, plan
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle
@@ -42,37 +47,80 @@ def specs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_every_chart_of_a_case_is_the_same_as_altair_makes_it(tmp_path: Path, specs: list[str]) -> None:
+def with_altair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every chart put together by Altair's own classes, checks and data transformer included."""
+    schemapi.enable_debug_mode()
+    own = {"Chart": alt.Chart, "layer": alt.layer, "vconcat": alt.vconcat, "chart_spec": by_altair}
+    for found in pkgutil.iter_modules(charts.__path__, f"{charts.__name__}."):
+        module = importlib.import_module(found.name)
+        for name in own.keys() & vars(module).keys():
+            monkeypatch.setattr(module, name, own[name])
+
+
+def by_altair(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """A valid chart without Altair's theme; in the order in which it came, for the page holds it so."""
+    return {k: v for k, v in chart.to_dict(validate=True).items() if k not in ("config", "$schema")}
+
+
+def test_every_chart_is_what_altair_makes_of_it_to_the_letter(
+    tmp_path: Path, specs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_bundle(tmp_path, weights="real")
 
-    def pages() -> list[str]:
+    def drawn() -> list[str]:
         view = CaseView(read(folder), Options())
-        return [made.page(view) for made in (case, data, log, plan)]
+        pages = [made.page(view) for made in (case, data, log, plan)]
+        return [*pages, *(f.html() for f in others())]
 
-    quickly, drawn = pages(), specs.copy()
+    quickly, drawn_of = drawn(), specs.copy()
     specs.clear()
-    with quick.as_it_comes():
-        assert pages() == quickly
-        assert specs == drawn
-    assert len(drawn) > 10
+    with monkeypatch.context() as changed:
+        with_altair(changed)
+        try:
+            assert drawn() == quickly
+        finally:
+            quick.hurry()
+    assert specs == drawn_of
+    assert len(specs) > 15
 
 
-def test_parameters_names_and_odd_columns_go_altairs_own_way() -> None:
+def others() -> list[figure.Figure]:
+    """Charts that a simulated case does not have."""
+    bounds = {"low": [0.9, 1.0, None], "high": [1.1, 1.2, None]}
+    names = {"variant": ["a", "b", "b"]}
+    cost = {side: [1.0, 2.0, 3.0] for side in ("usd", "usd_low", "usd_high", "ms", "ms_low", "ms_high")}
+    cells = {"workload": ["w"] * 3, "load": ["c1", "c2", "c4"], "amount": [1, 2, 4], "value": [1.0, 2.0, 3.0]}
+    bits = pd.DataFrame({**names, "gib": [4.0, 2.0, 1.0], "recovery": [1.0, 0.9, 0.8], **bounds, "n": [5, 5, 5]})
+    vram = pd.DataFrame(
+        {"model": ["m", "m"], "quantization": ["q", "q"], "place": ["baseline", "offload"], "gb": [2.0, 1.0]}
+    ).assign(shown=["2", "1"])
+    runs = pd.DataFrame({**names, **cells, **bounds, "run": [0, 0, 1], "date": "d", "engine": "e", "box": "x"})
+    users = pd.DataFrame({**names, "users": [1, 1, 2], "percentile": ["median"] * 3, "ms": [1.0, 2.0, 3.0]})
+    roofs = pd.DataFrame({"roof": ["r", "r"], "intensity": [1.0, 9.0], "tflops": [2.0, 5.0]})
+    under = pd.DataFrame({**names, **bounds, "at": ["c1"] * 3, "intensity": [1.0, 2.0, 3.0], "tflops": [1.0, 1.5, 2.0]})
+    shares = {"bandwidth_share": 0.5, "compute_share": 0.1}
+    return [
+        charts.quality_against_size(bits.assign(front=[True, False, True]), "a", title="t"),
+        charts.roofline_position(under.assign(**shares), roofs, "a", title="t"),
+        offload.offload_against_vram(vram, title="t"),
+        history.over_time(runs, "a", "u", name=("n",), title="t", finding="f"),
+        loadtest.latency_by_users(users, "a", title="t"),
+        projection.measured_and_estimated(runs, "w", "ttft_ms_p50", "here", "there", title="t"),
+        gpus.cost_against_latency(
+            pd.DataFrame({**names, **cells, **cost, "gpu": ["g", "g", "h"], "at": "c"}), "e2e_ms_p95", "USD", "f",
+            name=("n",), title="t",
+        ),
+        gpus.box_against_box(runs.assign(cell=["x", "y", "z"]), 0.05, "f", name=("n",), title="t"),
+    ]  # fmt: skip
+
+
+def test_odd_columns_go_altairs_own_way() -> None:
     frame = pd.DataFrame(
         {"a": [1.0, float("nan")], "n": [1, 2], "w": ["x", None], "d": pd.to_datetime(["2026-01-01"] * 2)}
     )
-
-    def chart() -> alt.VConcatChart:
-        base = alt.Chart(frame).encode(x="a", y="n", tooltip=["w:N", "d:T"])
-        named = base.mark_point().add_params(alt.selection_interval(name="brush"))
-        return alt.vconcat(
-            named + base.mark_line(), base.mark_bar().properties(height=50), alt.Chart(frame).mark_tick()
-        )
-
-    quickly = chart().to_dict()
-    with quick.as_it_comes():
-        assert chart().to_dict() == quickly
-    assert {"a": None, "n": 2, "w": None, "d": "2026-01-01T00:00:00"} in next(iter(quickly["datasets"].values()))
+    assert {"a": None, "n": 2, "w": None, "d": "2026-01-01T00:00:00"} in quick.rows_of(frame)
+    for part in (frame, frame[["a", "n", "w"]], frame.iloc[:0]):
+        assert quick.rows_of(part) == alt.default_data_transformer(part)["values"]
 
 
 @pytest.mark.parametrize("font", ["inherit", figure._MEASURED_IN])

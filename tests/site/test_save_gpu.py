@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from collector.bundle.co_location import CoLocated, CoLocation, write_co_locatio
 from quantcase.analysis import experiments, fit, scaling
 from quantcase.analysis.between import COST, compared, side_of
 from quantcase.analysis.between_document import document
-from quantcase.analysis.compare import PER_GPU
+from quantcase.analysis.compare import PER_GPU, comparisons
 from quantcase.analysis.cost_table import Arm, CostCase, Inputs, Lane, Pair, mix, rows
 from quantcase.analysis.figures import case_document
 from quantcase.analysis.hierarchy import Estimate
@@ -26,7 +27,7 @@ from quantcase.analysis.points import THROUGHPUT, pick
 from quantcase.analysis.projection_rules import variant_reason
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.repeats import repeats
-from quantcase.analysis.save_gpu import At, Change, _kind, save_gpu, servers
+from quantcase.analysis.save_gpu import At, Budget, Change, _kind, save_gpu, servers
 from quantcase.analysis.servers import gpu_counts, gpus_of, mixed, per_gpu
 from quantcase.analysis.verdict import verdicts
 from quantcase.catalog import Case, read
@@ -246,12 +247,13 @@ def test_cells_beside_other_servers_are_compared_only_where_the_trial_allows_it(
 
 def test_every_quantized_variant_meets_the_unquantized_on_more_gpus_and_on_as_many(view: CaseView) -> None:
     found = save_gpu(view.case, view.estimates, {})
-    assert [(a.quantized.variant, a.plain.variant, a.saved) for a in found] == [
-        ("fp8", "bf16-2", 1),
-        ("fp8", "bf16", 0),
+    assert [(a.ours.variant, a.plain.variant, a.saved, a.quantizes) for a in found] == [
+        ("fp8", "bf16-2", 1, True),
+        ("bf16", "bf16-2", 1, False),
+        ("fp8", "bf16", 0, True),
     ]
-    fewer, same = found
-    assert same.answers == ()
+    fewer, without, same = found
+    assert same.answers == without.answers == ()
     assert [(s.workload, s.kind, s.top.load) for s in fewer.answers] == [
         ("chat", "saves", "c16"),
         ("batch", "saves", "c32"),
@@ -268,11 +270,14 @@ def test_every_quantized_variant_meets_the_unquantized_on_more_gpus_and_on_as_ma
 
 
 def change(kind: str, metric: str = THROUGHPUT) -> Change:
-    return Change(metric, 1.0, 0.9, 1.1, kind, 0.01)  # type: ignore[arg-type]
+    holds = kind in ("faster", "equivalent", "negligible")
+    return Change(metric, 1.0, 0.9, 1.1, kind, 0.01, holds)  # type: ignore[arg-type]
 
 
-def at(server: str, limited: bool = False) -> At:
-    return At("chat", "c16", 16, change(server), change("faster", PER_GPU), (), limited)
+def at(server: str, limited: bool = False, holds: bool | None = None) -> At:
+    top = change(server)
+    top = top if holds is None else replace(top, holds=holds)
+    return At("chat", "c16", 16, top, change("faster", PER_GPU), (), limited)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +289,7 @@ def at(server: str, limited: bool = False) -> At:
         (at("slower"), False, "pass", "no"),
         (at("slower"), True, "pass", "no"),
         (at("inconclusive"), True, "pass", "undecided"),
+        (at("inconclusive", holds=True), False, "pass", "saves"),  # +8 % (+2 to +14 %): no loss, if no sure gain
         (at("faster"), False, "fail", "quality"),
         (at("faster", limited=True), False, "pass", "client"),
     ],
@@ -320,6 +326,53 @@ def test_the_page_answers_with_figures_and_a_faulty_or_replayed_case_gets_no_ans
     assert "Its quality was not measured." in page
     withheld = save_gpu(view.case, view.estimates, {}, withheld=True)
     assert {s.kind for a in withheld for s in a.answers} == {"withheld"}
+
+
+def test_a_gain_that_is_not_sure_is_no_loss_and_saves_the_gpu(view: CaseView, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, known = ("chat", "c16", THROUGHPUT), dict(view.estimates)
+    arms = known[at]
+    # Logs: 0.08 +- 1.96 x 0.04, so from 0.0016 to 0.1584, where the region is log 1.03 = 0.0296 to either side.
+    base = replace(arms["bf16-2"], variance=1e-12, freedom=1e6)
+    ours = replace(base, value=base.value * math.exp(0.08), variance=0.04**2)
+    known[at] = {**arms, "bf16-2": base, "fp8": ours}
+    fewer = save_gpu(view.case, known, {})[0]
+    chat = fewer.answers[0]
+    assert (chat.top.server.kind, chat.top.server.holds, chat.kind) == ("inconclusive", True, "saves")
+    assert chat.top.server.low == pytest.approx(math.exp(0.08 - 1.96 * 0.04), rel=1e-3)
+    known[at] = {**arms, "bf16-2": base, "fp8": replace(ours, value=base.value * math.exp(0.03))}  # from -0.048
+    assert save_gpu(view.case, known, {})[0].answers[0].kind == "undecided"
+    monkeypatch.setitem(view.__dict__, "estimates", {**known, at: {**arms, "bf16-2": base, "fp8": ours}})
+    found = comparisons(view.case, view.estimates)
+    verdict = next(v for v in verdicts(view.case, found, {}) if (v.variant, v.workload) == ("fp8", "chat"))
+    assert "and no less in all beyond the region of equivalence" in verdict.because
+
+
+def test_what_fewer_gpus_give_without_quantizing_stands_beside(view: CaseView) -> None:
+    page = text_of(section.section(view))
+    change_of = throughput(view, "bf16", "chat", "c16") / throughput(view, "bf16-2", "chat", "c16") - 1
+    assert change_of < -0.1
+    words = f"**Without quantizing, bf16 on 1 GPU against bf16-2 on 2 GPUs:** throughput per server chat at concurrency 16 −{-100 * change_of:.1f} % ("  # noqa: E501
+    assert words in page
+
+
+def test_the_budget_of_the_study_is_said_to_be_kept_or_missed(view: CaseView, monkeypatch: pytest.MonkeyPatch) -> None:
+    tails = {v: e.value for v, e in view.estimates["chat", "c16", "e2e_ms_p95"].items()}
+    for limit, kept, words in ((2 * tails["fp8"], True, "kept by both"), (1.0, False, "missed by both")):
+        asked = [changed(w, e2e_limit_ms=limit) for w in view.case.study.workloads]
+        monkeypatch.setattr(view.case.study, "workloads", asked)
+        top = save_gpu(view.case, view.estimates, {})[0].answers[0].top
+        assert top.budget == Budget(limit, tails["fp8"], tails["bf16-2"], kept, kept)
+        assert f"is {words} (" in text_of(section.section(view))
+
+
+def test_the_first_screen_says_in_a_line_each_whether_a_gpu_is_saved(view: CaseView, unlike: CaseView) -> None:
+    lines = [text_of(line) for line in section.brief(view)]
+    assert [line.split(",")[0] for line in lines] == ["chat: yes", "batch: yes"]
+    assert lines[0].startswith(
+        "chat: yes, 1 GPU less if its quality holds: fp8 on 1 GPU against bf16-2 on 2 GPUs, throughput "
+    )
+    assert "<h3>Does it save a GPU?</h3>" in case_page.page(view)
+    assert [text_of(line) for line in section.brief(unlike)] == ["bf16 does not fit on 1 GPU; fp8 does"]
 
 
 def test_every_table_says_how_it_came_about(view: CaseView) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantcase.signs import joined
 from quantcase.text import notes_html, number, signed_percent, span, text
 
 HOSTILE = [
@@ -97,3 +98,32 @@ def test_notes_are_markdown_without_anything_that_acts() -> None:
     assert "<li>a</li>" in made
     for word in ("script", "href", "src", "onclick", "<img"):
         assert word not in made
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "gains 36.3~% and 13~%, of 8.49~GiB (141~GB) in 629~ms;", f"{text('95')}~{text('%')} intervals",
+        "2,655 <small>(2,590–2,720)</small>~tok/s", "1.2 × 10⁻⁷~s.", "0.41~$ per 1M tokens", "no number, but Use,~%",
+        "1,980~MHz (5th to 95th)", text("1.5") + "~" + text("tok/s"), "in 3~h 20~min",
+        # words, times, lists, what begins like a unit: a line may break there
+        "5 more repeats", "in 2026 to 2027", "n = 36, too few", "3 servers", "9 min(r)", "top 5 s/he",
+        "GiB 5", "k 8 Bits",
+    ],
+)  # fmt: skip
+def test_a_figure_and_its_unit_stay_on_one_line(words: str) -> None:
+    page = f"<p>{words.replace('~', ' ')}</p>"
+    assert joined(page) == f"<p>{words.replace('~', chr(0xA0))}</p>"
+    assert joined(joined(page)) == joined(page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<td data-value="13.4 %" title="8 GiB">13</td>', "<pre><code>i = 7 % 3\n<span>5 s</span></code></pre>",
+        "<code>sleep 5 s</code>", '<script type="application/json">["13.4 %"]</script>',
+        '<div class="clipboard-copy-txt" id="x">i = 7 % 3</div>', "<style>a { width: 5 % }</style>",
+    ],
+)  # fmt: skip
+def test_what_scripts_and_shells_read_keeps_its_spaces(page: str) -> None:
+    assert joined(f"{page}<p>1 %</p>{page}") == f"{page}<p>1\u00a0%</p>{page}"

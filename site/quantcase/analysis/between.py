@@ -9,7 +9,7 @@ that differs is named. assets/compare.js holds the same formulas: tests/browser/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,11 +32,12 @@ from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT
 
 __all__ = [
     "ACCURACY", "COST", "FIXED", "Difference", "Line", "Metric", "Side", "between", "compared", "differences",
-    "metrics", "newcombe", "region", "side_of", "wilson",
+    "lines", "metrics", "newcombe", "region", "side_of", "wilson",
 ]  # fmt: skip
 
 COST = "usd_per_1m_output_tokens"
 ACCURACY = "accuracy"
+_OF_ONE_GPU = "weights_gib"  # the engine states it of one GPU of a server
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
 _ALPHA = 0.05
 _NEAR = 0.01  # as in plan_checks: mean lengths so little apart move no figure beyond its region
@@ -270,13 +271,33 @@ def compared(a: Side, b: Side) -> list[Line]:
     """Every figure that either side has at a load point of both, and what each has once. Holm's correction runs over
     the load points of a metric, as in a case.
     """
-    lines = [
-        line
-        for workload, load, ours, theirs in _shared(a, b)
-        for metric in metrics()
-        if (line := _cell_line(a, b, workload, load, metric, ours, theirs)) is not None
-    ]
-    return [*_corrected(lines), *_singles(a, b), *_accuracy(a, b)]
+    return [*_corrected(_cell_lines(a, b, _everywhere)), *_singles(a, b), *_accuracy(a, b)]
+
+
+def lines(a: Side, b: Side, at: Callable[[str, str], bool]) -> list[Line]:
+    """What `compared` gives for some load points, before any correction: for those who correct over more than a pair.
+
+    Args:
+        a: one side.
+        b: the other.
+        at: whether a workload's load point is wanted.
+    """
+    return [*_cell_lines(a, b, at), *_singles(a, b), *_accuracy(a, b)]
+
+
+def _everywhere(_workload: str, _load: str) -> bool:
+    return True
+
+
+def _cell_lines(a: Side, b: Side, at: Callable[[str, str], bool]) -> list[Line]:
+    tokenizer = _tokenizer(a, b)
+    found = []
+    for workload, load, ours, theirs in _shared(a, b):
+        if at(workload, load):
+            unlike = _unlike(a, b, workload)
+            each = (_cell_line(a, b, workload, load, metric, ours, theirs, unlike, tokenizer) for metric in metrics())
+            found += [line for line in each if line is not None]
+    return found
 
 
 def _figure(side: Side, cell: CellDocument, metric: str) -> Published | None:
@@ -300,15 +321,14 @@ def _value(figure: Published | None, n: int) -> tuple[float, float, float, int] 
 
 
 def _cell_line(
-    a: Side, b: Side, workload: str, load: str, metric: Metric, ours: CellDocument, theirs: CellDocument
-) -> Line | None:
+    a: Side, b: Side, workload: str, load: str, metric: Metric, ours: CellDocument, theirs: CellDocument,
+    unlike: list[str], tokenizer: tuple[State, str],
+) -> Line | None:  # fmt: skip
     one, two = _figure(a, ours, metric.key), _figure(b, theirs, metric.key)
     if one is None and two is None:
         return None
     counts = [c.n if metric.least else c.runs for c in (ours, theirs)]
     line = Line(workload, load, metric.key, _value(one, counts[0]), _value(two, counts[1]))
-    unlike = _unlike(a, b, workload)
-    tokenizer = _tokenizer(a, b)
     refused = ""
     if one is None or two is None:
         refused = f"only {'B' if one is None else 'A'} has it"
@@ -371,6 +391,8 @@ def _singles(a: Side, b: Side) -> list[Line]:
             refused = f"defined by {a.case.defined_by} against {b.case.defined_by}"
         elif own and engines[0] != engines[1]:
             refused = f"each engine counts it its own way: {engines[0]} against {engines[1]}"
+        elif metric == _OF_ONE_GPU and a.variant.gpus != b.variant.gpus:
+            refused = f"stated of one GPU of a server, and they have {a.variant.gpus} and {b.variant.gpus}"
         change = two / one if one and two is not None and not refused else math.nan
         found.append(Line("", "", metric, values[0], values[1], ratio=change, refused=refused))
     return found

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-import pandas as pd
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from collector.bundle.read import Variant, Workload
 from collector.bundle.schema import VariantRow
@@ -188,7 +189,8 @@ def _cells(
 ) -> dict[str, dict[str, dict[str, CellDocument]]]:
     """variant -> workload -> load -> cell, from estimates; bounds of single repeats come from the points."""
     ok = case.requests[case.requests["status"] == "ok"]
-    groups = dict(iter(ok.groupby(["variant", "workload", "load"], sort=False)))
+    places = ok.groupby(["variant", "workload", "load"], sort=False).indices
+    lengths = {c: ok[["start", "repeat", "index", c]].to_numpy() for c in ("input_tokens", "output_tokens")}
     limited = limited_loads(case)
     bounds = {(p.variant, p.workload, p.load, p.metric): p for p in points}
     found: dict[str, dict[str, dict[str, CellDocument]]] = {}
@@ -198,10 +200,10 @@ def _cells(
             at = found.setdefault(variant, {}).setdefault(workload, {})
             point = bounds.get((*key, metric))
             if load not in at:
-                rows = groups.get(key)
+                rows = {c: values[places.get(key, [])] for c, values in lengths.items()}
                 at[load] = CellDocument(
                     n=case.ok_counts.get(key, 0), runs=point.runs if point else 0, figures={},
-                    input=_lengths(rows, "input_tokens"), output=_lengths(rows, "output_tokens"),
+                    input=_lengths(rows["input_tokens"]), output=_lengths(rows["output_tokens"]),
                     limited=key in limited,
                 )  # fmt: skip
             at[load].figures[metric] = _published(e, point)
@@ -215,13 +217,14 @@ def _published(e: Estimate, point: Point | None) -> Published:
     return Published(_plain(e.value), level=e.level, low=low, high=high)
 
 
-def _lengths(rows: pd.DataFrame | None, column: str) -> Lengths | None:
-    known = rows.dropna(subset=[column]) if rows is not None else None
-    if known is None or known.empty:
+def _lengths(rows: NDArray[Any]) -> Lengths | None:
+    """Of rows of (start, repeat, index, length): their span, and what tells those of the first repeat from others."""
+    known = rows[rows[:, 3] == rows[:, 3]]
+    if not len(known):
         return None
-    first = known[(known["start"] == known["start"].min()) & (known["repeat"] == known["repeat"].min())]
-    ordered = first.sort_values("index")[["index", column]].to_numpy().tolist()
-    values = known[column]
+    start, repeat, values = known[:, 0], known[:, 1], known[:, 3]
+    first = known[(start == start.min()) & (repeat == repeat.min())]
+    ordered = first[first[:, 2].argsort()][:, 2:].tolist()
     return Lengths(round(float(values.mean()), 1), float(values.min()), float(values.max()), _digest(ordered))
 
 

@@ -10,7 +10,7 @@ from collector.bundle.co_location import CoLocation, read_co_location
 from collector.bundle.read import QuantcaseError
 from quantcase.catalog import Case
 
-__all__ = ["Together", "Trial", "together", "trials"]
+__all__ = ["PassedOver", "Together", "Trial", "passed_over", "together", "trials"]
 
 Place = tuple[str, str, str]  # variant, workload, load
 
@@ -40,12 +40,12 @@ class Together:
 
 def together(case: Case) -> Together:
     """What `cells.csv` and `co_location.json` say. Bundles of before the column `co_located` were measured alone."""
-    columns = (case.cells[c].tolist() for c in ("variant", "workload", "load", "co_located"))
     found: dict[Place, set[bool]] = {}
     count = 0
-    for variant, workload, load, others in zip(*columns, strict=True):
-        found.setdefault((variant, workload, load), set()).add(others > 0)  # nan: alone
-        count += others > 0
+    for row in case.cell_rows:
+        beside = (row.co_located or 0) > 0
+        found.setdefault((row.variant, row.workload, row.load), set()).add(beside)
+        count += beside
     calibration, problem = None, ""
     if count:
         try:
@@ -55,8 +55,45 @@ def together(case: Case) -> Together:
     return Together(
         frozenset(place for place, seen in found.items() if seen == {True}),
         frozenset(place for place, seen in found.items() if len(seen) > 1),
-        count, len(case.cells), calibration, problem,
+        count, len(case.cell_rows), calibration, problem,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """What a verdict leaves out: heavier loads of a workload, measured on both sides, which may not be compared."""
+
+    workload: str
+    variants: tuple[str, ...]  # those that have these loads in common, in the study's order
+    loads: tuple[str, ...]  # names, the heaviest first
+    instead: str  # the heaviest load that may be compared: the verdict rests on it
+
+
+def passed_over(case: Case, found: Together | None = None) -> list[PassedOver]:
+    """Where the heaviest load of a workload does not count, because one side alone was measured beside other servers.
+
+    A verdict then rests on the next lighter load, which the page must say. Variants of which no load may be compared
+    are not listed: their verdict has a rule of its own (`co-located`). Nor is the control, of which nothing is claimed.
+    """
+    found = together(case) if found is None else found
+    if found.allowed or not found.cells:
+        return []
+    have = set(zip(*(case.cells[c].tolist() for c in ("variant", "workload", "load")), strict=True))
+    alike: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    for variant in case.measured_variants():
+        if variant in (case.baseline, case.study.control):
+            continue
+        for workload in case.study.workloads:
+            sides = [
+                ((variant, workload.name, load.name), (case.baseline, workload.name, load.name))
+                for load in reversed(case.loads(workload.name))
+            ]
+            both = [(ours, theirs) for ours, theirs in sides if ours in have and theirs in have]
+            counts = next((i for i, (ours, theirs) in enumerate(both) if found.comparable(ours, theirs)), 0)
+            if counts:
+                heavier = tuple(ours[2] for ours, _ in both[:counts])
+                alike.setdefault((workload.name, heavier, both[counts][0][2]), []).append(variant)
+    return [PassedOver(workload, tuple(names), heavier, at) for (workload, heavier, at), names in alike.items()]
 
 
 @dataclass(frozen=True)

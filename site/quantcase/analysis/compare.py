@@ -13,7 +13,9 @@ from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key, cell_esti
 from quantcase.analysis.servers import gpu_counts, mixed, per_gpu
 from quantcase.catalog import Case
 
-__all__ = ["HIGHER_IS_BETTER", "PER_GPU", "ROPE", "Comparison", "Kind", "comparisons", "judge", "of_cost", "regions"]
+__all__ = [
+    "HIGHER_IS_BETTER", "PER_GPU", "ROPE", "Comparison", "Kind", "comparisons", "holds", "judge", "of_cost", "regions",
+]  # fmt: skip
 
 Kind = Literal["faster", "slower", "equivalent", "negligible", "inconclusive"]
 
@@ -69,6 +71,18 @@ def judge(metric: str, ratio: float, low: float, high: float, rope: float | None
     if a > bound or b < -bound:
         return "faster" if (a > 0) == (metric in HIGHER_IS_BETTER) else "slower"
     return "inconclusive"
+
+
+def holds(metric: str, low: float, high: float, rope: float) -> bool:
+    """Whether the interval leaves out every change for the worse that is beyond the region (non-inferiority).
+
+    So it is with whatever is faster, equivalent or negligible by `judge`, and with much that `judge` must leave open:
+    +8 % (+2 to +14 %) of throughput is not known to be a gain, and it is known to be no loss.
+    """
+    bound = math.log1p(rope)
+    if math.isnan(low) or math.isnan(high):
+        return False
+    return math.log(low) >= -bound if metric in HIGHER_IS_BETTER else math.log(high) <= bound
 
 
 def regions(case: Case, known: Mapping[Key, Mapping[str, Estimate]]) -> dict[str, float]:

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from collector.bundle.read import Load, Workload
 from quantcase.analysis.hierarchy import Runs, estimates, span
@@ -164,18 +166,21 @@ def kind_of(workload: Workload) -> Kind:
 def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
     """Every configuration that was measured: by workload, variant (the baseline first) and load."""
     found = []
+    cells = _Grouped(case.cells)
+    answered = _Grouped(case.requests[case.requests["status"] == "ok"].dropna(subset=["e2e_ms"]))
+    timed = _Grouped(case.cells.dropna(subset=["whole_run_req_s"]))
     for workload in case.study.workloads:
         loads = case.loads(workload.name)
-        figures = {at.name: _figures(case, workload.name, at.name) for at in loads}
+        figures = {at.name: _figures(case, answered, timed, workload.name, at.name) for at in loads}
         for variant in case.measured_variants():
             served = stated(case, variant)
             size = (served.weights_gib, served.kv_cache_tokens) if served else (None, None)
             gpus = gpus_of(case, variant)
             for at in loads:
-                cells = _cells(case, variant, workload.name, at.name)
-                if cells.empty:
+                place = (variant, workload.name, at.name)
+                if not len(cells.of(place, "n")):
                     continue
-                ok, asked = int(cells["ok"].sum()), int(cells["n"].sum())
+                ok, asked = int(cells.of(place, "ok").sum()), int(cells.of(place, "n").sum())
                 latency, speed = (f.get(variant) for f in figures[at.name])
                 tok_s, p95, p99, tpot = (pick(points, variant, workload.name, at.name, m) for m in _POINTS)
                 found.append(
@@ -187,32 +192,45 @@ def experiment_rows(case: Case, points: Sequence[Point]) -> list[Row]:
 _POINTS = (THROUGHPUT, "e2e_ms_p95", "e2e_ms_p99", "tpot_ms_p50")
 
 
-def _cells(case: Case, variant: str, workload: str, load: str) -> pd.DataFrame:
-    t = case.cells
-    return t[(t["variant"] == variant) & (t["workload"] == workload) & (t["load"] == load)]
+Array = NDArray[np.float64]
 
 
-def _figures(case: Case, workload: str, load: str) -> tuple[dict[str, Figure], dict[str, Figure]]:
+class _Grouped:
+    """The columns of a table by variant, workload and load."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        self._places = table.groupby(["variant", "workload", "load"], sort=False).indices
+
+    def of(self, place: tuple[str, str, str], column: str) -> Array:
+        """The values of a column there; empty where there are no rows."""
+        places = self._places.get(place)
+        values: Array = self._table[column].to_numpy()
+        return values[places] if places is not None else values[:0]
+
+    def by_start(self, place: tuple[str, str, str], column: str) -> dict[int, list[float]]:
+        """The mean of each repeat, by its server start."""
+        start, repeat, values = (self.of(place, c) for c in ("start", "repeat", column))
+        found: dict[int, list[float]] = {}
+        for s, r in sorted({*zip(start.tolist(), repeat.tolist(), strict=True)}):
+            found.setdefault(int(s), []).append(float(values[(start == s) & (repeat == r)].mean()))
+        return found
+
+
+def _figures(
+    case: Case, answered: _Grouped, timed: _Grouped, workload: str, load: str
+) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """(mean E2E in ms, requests/s) of every variant at one load point, with intervals by levels (`hierarchy`)."""
     latency, speed = dict[str, Runs](), dict[str, Runs]()
-    ok = case.requests[(case.requests["status"] == "ok") & (case.requests["workload"] == workload)]
-    ok = ok[ok["load"] == load].dropna(subset=["e2e_ms"])
     for variant in case.measured_variants():
-        mine = ok[ok["variant"] == variant]
-        if len(mine):
-            mean, spread = float(mine["e2e_ms"].mean()), float(mine["e2e_ms"].var(ddof=1)) if len(mine) > 1 else 0.0
-            latency[variant] = Runs(mean, _by_start(mine, "e2e_ms"), spread / len(mine) / mean**2)  # delta method
-        cells = _cells(case, variant, workload, load).dropna(subset=["whole_run_req_s"])
-        if len(cells):
-            speed[variant] = Runs(float(cells["whole_run_req_s"].mean()), _by_start(cells, "whole_run_req_s"))
+        place = (variant, workload, load)
+        e2e, rate = answered.of(place, "e2e_ms"), timed.of(place, "whole_run_req_s")
+        if n := len(e2e):
+            mean, spread = float(e2e.mean()), float(e2e.var(ddof=1)) if n > 1 else 0.0
+            latency[variant] = Runs(mean, answered.by_start(place, "e2e_ms"), spread / n / mean**2)  # delta method
+        if len(rate):
+            speed[variant] = Runs(float(rate.mean()), timed.by_start(place, "whole_run_req_s"))
     return _spanned(latency), _spanned(speed)
-
-
-def _by_start(rows: pd.DataFrame, column: str) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = {}
-    for _, run in rows.groupby(["start", "repeat"]):
-        found.setdefault(int(run["start"].iloc[0]), []).append(float(run[column].mean()))
-    return found
 
 
 def _spanned(arms: Mapping[str, Runs]) -> dict[str, Figure]:

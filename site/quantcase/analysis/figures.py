@@ -148,8 +148,8 @@ def case_document(
         },
         "save_gpu": [
             {
-                "variant": a.quantized.variant,
-                "gpus": a.quantized.gpus,
+                "variant": a.ours.variant,
+                "gpus": a.ours.gpus,
                 "against": a.plain.variant,
                 "against_gpus": a.plain.gpus,
                 "workload": s.workload,

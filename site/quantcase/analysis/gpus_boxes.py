@@ -51,8 +51,13 @@ def session_boxes(environment: Environment) -> list[str]:
 
 
 def apart(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Whether two sides are known to have been measured on boxes that they do not share."""
-    return bool(ours) and bool(theirs) and not set(ours) & set(theirs)
+    """Whether two sides are known to have been measured on boxes that share no card."""
+    return bool(ours) and bool(theirs) and not _hashes(ours) & _hashes(theirs)
+
+
+def _hashes(boxes: Sequence[str]) -> set[str]:
+    """`card 0e45c4e4` has one, `cards 0e45c4e4 + e89ff6da` two."""
+    return {word for name in boxes for word in name.split()[1:] if word != "+"}
 
 
 def _session(sessions: Sequence[Session], at: float) -> Session:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from quantcase.analysis.between import Side, differences
 from quantcase.analysis.between_document import CaseDocument, CellDocument
+from quantcase.analysis.gpus_boxes import apart
 from quantcase.analysis.gpus_facts import VariantFacts
 
 __all__ = ["MIXED", "UNKNOWN", "Box", "GpuType", "Group", "caveats", "facts_of", "groups"]
@@ -78,7 +80,10 @@ class Group:
     @cached_property
     def several(self) -> bool:
         """Whether there is anything to compare: two GPU types, or two boxes of one that are known to be two."""
-        return len(self.gpus) > 1 or any(sum(b.known for b in g.boxes) > 1 for g in self.gpus)
+        if len(self.gpus) > 1:
+            return True
+        names = [[b.name] for g in self.gpus for b in g.boxes if b.known]
+        return any(apart(a, b) for a, b in combinations(names, 2))  # one card alone and with another is one box
 
     def side(self, box: Box, definition: str, workload: str, load: str = "") -> Side | None:
         """The newest case of a box in which a variant was measured there; `load` empty: at any load point."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
-
 __all__ = ["percentile_interval"]
 
 LEVEL = 0.95
@@ -18,6 +16,8 @@ def percentile_interval(values: Sequence[float], p: float) -> tuple[float, float
     The ranks l < u are chosen so that P(l <= K < u) >= 95 % for K ~ Binomial(n, p). An end that would lie outside the
     sample is nan: with n = 60, a p99 has no upper end. Hence the least numbers of requests that a percentile needs.
     """
+    from scipy import stats  # here: it takes half a second to import, and few cases ask
+
     n = len(values)
     if n == 0:
         return math.nan, math.nan

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 __all__ = [
     "LEVEL",
@@ -221,19 +221,23 @@ def percentile_interval(drawn: Array) -> tuple[float, float]:
 
 def _clopper_pearson(events: int, n: int) -> tuple[float, float]:
     """The exact 95 % interval of a share of `events` in `n`."""
+    from scipy import stats  # here: it takes half a second to import, and few cases ask
+
     low = float(stats.beta.ppf(_TAIL, events, n - events + 1)) if events else 0.0
     high = float(stats.beta.ppf(1 - _TAIL, events + 1, n - events)) if events < n else 1.0
     return low, high
 
 
 def _z(share: float) -> float:
-    return float(stats.norm.ppf(share))
+    return float(special.ndtri(share))
 
 
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p that losses and gains are equally likely: min(1, 2 P(X <= min)), X ~ Binomial(both, 1/2)."""
     if lost < 0 or gained < 0:
         raise ValueError(f"counts of flips cannot be negative: {lost} lost, {gained} gained")
+    from scipy import stats  # here: it takes half a second to import, and few cases ask
+
     return min(1.0, 2 * float(stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
 
 

@@ -76,14 +76,18 @@ def nominal_bits(row: VariantRow) -> int | None:
 
 
 def pairs(case: Case, known: Mapping[Key, Mapping[str, Estimate]], out: Collection[str]) -> list[Pair]:
-    """Every pair of the same bits, most bits last, in the study's order. `out`: variants that take no part."""
+    """Every pair of the same bits on servers of as many GPUs, most bits last, in the study's order.
+
+    Args:
+        out: variants that take no part.
+    """
     measured = set(case.measured_variants())
     names = [v.name for v in case.study.variants if v.method != "none" and v.name in measured and v.name not in out]
     rows = [row for name in names if (row := stated(case, name)) is not None]
     found = [
         _pair(case, known, a, b, bits)
         for a, b in itertools.combinations(rows, 2)
-        if a.method != b.method and a.kv_dtype == b.kv_dtype
+        if a.method != b.method and a.kv_dtype == b.kv_dtype and (a.gpus or 1) == (b.gpus or 1)
         if (bits := nominal_bits(a)) is not None and bits == nominal_bits(b)
     ]
     return sorted(_corrected(found), key=lambda d: d.bits)

@@ -1,10 +1,11 @@
 """Does quantization save a GPU? Each quantized variant on fewer GPUs against the unquantized model on more of them,
-and on as many, where it fits.
+and on as many, where it fits; and the unquantized model on fewer GPUs against itself on more, which is what would be
+had without quantizing.
 
 What fits at all is read off the server starts. Throughput is compared per server (may one server take the place of the
-other?) and per GPU (like for like), latency at the lightest and at the heaviest load that both have: several GPUs share
-the work of one token, which shows most where one request is alone. Intervals are those of `hierarchy`, classes those of
-`compare.judge`, with Holm's correction over all such pairs and load points of a metric.
+other? `compare.holds`) and per GPU (like for like), latency at the lightest and at the heaviest load that both have:
+several GPUs share the work of one token, which shows most where one request is alone. Intervals are those of
+`hierarchy`, classes those of `compare.judge`, with Holm's correction over all such pairs and load points of a metric.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Literal
 
 from collector.bundle.schema import VariantRow
 from quantcase.analysis.co_location import together
-from quantcase.analysis.compare import PER_GPU, Kind, judge, regions
+from quantcase.analysis.compare import PER_GPU, Kind, holds, judge, regions
 from quantcase.analysis.cost import Span, saving
 from quantcase.analysis.hierarchy import Estimate, ratio
+from quantcase.analysis.hierarchy import span as interval
 from quantcase.analysis.paired import holm
 from quantcase.analysis.points import LEAST, METRICS, THROUGHPUT, Key
 from quantcase.analysis.quality_verdict import QualityVerdict
@@ -26,13 +28,15 @@ from quantcase.analysis.servers import gpus_of, mixed, per_gpu
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
 
-__all__ = ["HELD", "LATENCIES", "Against", "AnswerKind", "At", "Change", "SavedGpu", "Server", "save_gpu", "servers"]
+__all__ = [
+    "LATENCIES", "Against", "AnswerKind", "At", "Budget", "Change", "SavedGpu", "Server", "save_gpu", "servers",
+]  # fmt: skip
 
 State = Literal["served", "does not fit", "not supported", "does not start", "not started"]
 AnswerKind = Literal["saves", "latency", "no", "undecided", "quality", "client", "withheld"]
-HELD: tuple[Kind, ...] = ("faster", "equivalent", "negligible")  # throughput that holds the other server's
 LATENCIES = ("ttft_ms_p50", "tpot_ms_p50", "e2e_ms_p95")
 _STATES: dict[str, State] = {"oom": "does not fit", "unsupported": "not supported", "crash": "does not start"}
+_TAIL = "e2e_ms_p95"
 _ALPHA = 0.05
 
 
@@ -56,7 +60,9 @@ class Server:
 
 @dataclass(frozen=True)
 class Change:
-    """Quantized / unquantized of one metric, with its 95 % interval and its class; p after Holm's correction."""
+    """Ours / theirs of one metric, with its 95 % interval and its class; p after Holm's correction. `holds`: it is not
+    worse beyond the region, by the interval.
+    """
 
     metric: str
     ratio: float
@@ -64,6 +70,18 @@ class Change:
     high: float
     kind: Kind
     p: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The study's limit of E2E p95 (ms), and whether each side keeps it at a load: None where its interval holds it."""
+
+    limit_ms: float
+    ours_ms: float
+    theirs_ms: float
+    ours: bool | None
+    theirs: bool | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,7 @@ class At:
     each: Change
     latency: tuple[Change, ...]
     limited: bool  # the client was the limit on a side
+    budget: Budget | None = None  # where the study names one, and both have requests enough
 
     @property
     def saving(self) -> Span | None:
@@ -99,17 +118,20 @@ class SavedGpu:
 
 @dataclass(frozen=True)
 class Against:
-    """A quantized variant against an unquantized one. No answers where both have as many GPUs: like for like."""
+    """A variant against an unquantized one. No answers where both have as many GPUs: like for like; nor where both are
+    unquantized.
+    """
 
-    quantized: Server
+    ours: Server
     plain: Server
+    quantizes: bool
     points: tuple[At, ...]
     answers: tuple[SavedGpu, ...]
 
     @property
     def saved(self) -> int:
-        """GPUs that the quantized server has fewer."""
-        return self.plain.gpus - self.quantized.gpus
+        """GPUs that our server has fewer."""
+        return self.plain.gpus - self.ours.gpus
 
 
 def servers(case: Case) -> list[Server]:
@@ -144,7 +166,8 @@ def save_gpu(
     *,
     withheld: bool = False,
 ) -> list[Against]:
-    """Every quantized variant against the unquantized ones on more GPUs, then on as many; empty without unlike servers.
+    """Every quantized variant against the unquantized ones on more GPUs, the unquantized on fewer against those on
+    more, then like for like; empty without unlike servers.
 
     Unquantized is what keeps the weights and the baseline's type of KV cache; the control is nobody's pair. `withheld`:
     no verdict is given on this case, so no answer is either.
@@ -156,13 +179,17 @@ def save_gpu(
     kept = {v.name for v in case.study.variants if v.method == "none" and v.kv_dtype == kv}
     plain = [s for name, s in found.items() if name in kept]
     pairs = [(q, p) for q in found.values() if q not in plain for p in plain if q.gpus <= p.gpus]
+    pairs += [(fewer, p) for fewer in plain for p in plain if fewer.gpus < p.gpus]
     pairs.sort(key=lambda pair: pair[0].gpus == pair[1].gpus)
     counts = {n: s.gpus for n, s in found.items()}
     points = _corrected([_points(case, known, q.variant, p.variant, counts) for q, p in pairs])
     return [
-        Against(q, p, mine, tuple(_answers(mine, judged.get(q.variant), withheld)) if q.gpus < p.gpus else ())
+        Against(
+            q, p, q not in plain, mine,
+            tuple(_answers(mine, judged.get(q.variant), withheld)) if q not in plain and q.gpus < p.gpus else (),
+        )
         for (q, p), mine in zip(pairs, points, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _points(
@@ -190,14 +217,28 @@ def _points(
                 At(
                     workload.name, load.name, load.amount, changes[THROUGHPUT], changes[PER_GPU], latency,
                     bool(limited & set(at)),
+                    _budget(workload.e2e_limit_ms, known.get((workload.name, load.name, _TAIL), {}), ours, theirs)
+                    if _TAIL in changes else None,
                 )
             )  # fmt: skip
     return tuple(found)
 
 
+def _budget(limit_ms: float | None, arms: Mapping[str, Estimate], ours: str, theirs: str) -> Budget | None:
+    if limit_ms is None:
+        return None
+
+    def kept(e: Estimate) -> bool | None:
+        low, high = interval(e)
+        return True if high <= limit_ms else False if low > limit_ms else None
+
+    return Budget(limit_ms, arms[ours].value, arms[theirs].value, kept(arms[ours]), kept(arms[theirs]))
+
+
 def _change(metric: str, ours: Estimate, theirs: Estimate, region: float) -> Change:
     value, low, high, p = ratio(ours, theirs)
-    return Change(metric, value, low, high, judge(metric, value, low, high, region), p)
+    kind = judge(metric, value, low, high, region)
+    return Change(metric, value, low, high, kind, p, holds(metric, low, high, region))
 
 
 def _all(points: Sequence[Sequence[At]]) -> Iterator[Change]:
@@ -231,7 +272,7 @@ def _answers(points: Sequence[At], judged: QualityVerdict | None, withheld: bool
         mine = sorted((at for at in points if at.workload == workload), key=lambda at: at.amount)
         ends = list(dict.fromkeys((mine[0], mine[-1])))
         worse = tuple((at.load, c) for at in ends for c in at.latency if c.kind == "slower")
-        unsure = tuple((at.load, c) for at in ends for c in at.latency if c.kind == "inconclusive")
+        unsure = tuple((at.load, c) for at in ends for c in at.latency if c.kind == "inconclusive" and not c.holds)
         kind = "withheld" if withheld else _kind(mine[-1], bool(worse), judged)
         yield SavedGpu(workload, kind, mine[-1], worse, unsure)
 
@@ -242,8 +283,6 @@ def _kind(top: At, worse: bool, judged: QualityVerdict | None) -> AnswerKind:
         return "quality"
     if top.limited:
         return "client"
-    if top.server.kind == "inconclusive":
-        return "undecided"
-    if top.server.kind not in HELD:
-        return "no"
-    return "latency" if worse else "saves"
+    if top.server.holds:
+        return "latency" if worse else "saves"
+    return "no" if top.server.kind == "slower" else "undecided"

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from scipy import stats
+from scipy import special
 
-from quantcase.analysis.between import COST, Difference, Line, Side, compared, differences, side_of
+from quantcase.analysis.between import COST, Difference, Line, Side, differences, lines, side_of
 from quantcase.analysis.between_document import CaseDocument
 from quantcase.analysis.compare import judge
 from quantcase.analysis.paired import holm
@@ -29,7 +30,7 @@ _OF_LOAD = (THROUGHPUT, "ttft_ms_p95", COST)
 # Recovery is a ratio of accuracies. This is as wide as the 2 points of accuracy that may be lost where all was right.
 _RECOVERY_REGION = 0.02
 _ALPHA = 0.05
-_Z = float(stats.norm.ppf(0.975))
+_Z = float(special.ndtri(0.975))
 
 # case -> variant -> (recovery, low, high); nan for bounds that cannot be had
 Recoveries = Mapping[str, Mapping[str, tuple[float, float, float]]]
@@ -146,7 +147,7 @@ def _tops(runs: Sequence[CaseDocument]) -> dict[tuple[str, str], str]:
 
 def _marks(i: int, side: Side, tops: Mapping[tuple[str, str], str], recoveries: Recoveries) -> Iterator[Mark]:
     """The headline figures of one variant of one run, held against itself so that they are read in one place."""
-    for line in compared(side, side):
+    for line in lines(side, side, partial(_top, side.name, tops)):
         if line.a is not None and _headline(line, side.name, tops):
             hidden = line.refused.startswith("fewer than")
             if not hidden:
@@ -158,7 +159,11 @@ def _marks(i: int, side: Side, tops: Mapping[tuple[str, str], str], recoveries: 
 def _headline(line: Line, variant: str, tops: Mapping[tuple[str, str], str]) -> bool:
     if line.metric == VRAM:
         return True
-    return line.metric in _OF_LOAD and tops.get((variant, line.workload)) == line.load
+    return line.metric in _OF_LOAD and _top(variant, tops, line.workload, line.load)
+
+
+def _top(variant: str, tops: Mapping[tuple[str, str], str], workload: str, load: str) -> bool:
+    return tops.get((variant, workload)) == load
 
 
 def _changes(
@@ -168,7 +173,7 @@ def _changes(
         if name not in before.variants:
             continue
         a, b = side_of(before, name), side_of(after, name)
-        for line in compared(a, b):
+        for line in lines(a, b, partial(_top, name, tops)):
             if _headline(line, name, tops):
                 yield _change(i, name, line)
         one, two = (recoveries.get(c.case, {}).get(name) for c in (before, after))
@@ -203,7 +208,7 @@ def _recovery(i: int, a: Side, b: Side, one: tuple[float, float, float], two: tu
     error = math.hypot(*(math.log(high / low) / (2 * _Z) for _, low, high in (one, two)))
     at = math.log(ratio)
     low, high = math.exp(at - _Z * error), math.exp(at + _Z * error)
-    p = 2 * float(stats.norm.sf(abs(at) / error)) if error else float(at == 0)
+    p = 2 * float(special.ndtr(-abs(at) / error)) if error else float(at == 0)
     bound = math.log1p(_RECOVERY_REGION)
     word = "inconclusive"
     if math.log(low) >= -bound and math.log(high) <= bound:

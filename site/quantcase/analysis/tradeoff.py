@@ -8,6 +8,7 @@ import pandas as pd
 
 from quantcase.analysis.memory import memory
 from quantcase.analysis.quality import Quality
+from quantcase.analysis.servers import gpus_of
 from quantcase.catalog import Case
 
 __all__ = ["COLUMNS", "frontier", "quality_by_size"]
@@ -20,9 +21,15 @@ def quality_by_size(case: Case, found: Sequence[Quality]) -> pd.DataFrame:
     states them, recovery (accuracy / the baseline's, a share) with its 95 % interval, n prompts, how many were right.
 
     The baseline is 1 by definition and has no interval. `front`: no other is as good and smaller, or better and as
-    small, by the estimates alone. Empty where there is nothing to set against the baseline.
+    small, by the estimates alone. Servers over more or fewer GPUs than the baseline's are left out. Empty where there
+    is nothing to set against the baseline.
     """
-    weights = {m.row.variant: m.row.weights_gib for m in memory(case) if m.row.weights_gib is not None}
+    whole = gpus_of(case, case.baseline)  # the engine states weights of one GPU: shares of a model are no sizes of it
+    weights = {
+        m.row.variant: m.row.weights_gib
+        for m in memory(case)
+        if m.row.weights_gib is not None and gpus_of(case, m.row.variant) == whole
+    }
     rows: list[tuple[object, ...]] = []
     for q in found:
         a, gib = q.accuracy, weights.get(q.variant)

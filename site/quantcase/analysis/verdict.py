@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantcase.analysis.co_location import together
-from quantcase.analysis.compare import PER_GPU, Comparison
+from quantcase.analysis.compare import PER_GPU, Comparison, holds
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.trust import limited_loads
 from quantcase.catalog import Case
@@ -119,8 +119,9 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison], judge
         return Verdict(variant, workload, "none", "no-gain", reason + of, top)
     gain, passed = f"faster{of}", "faster-quality-pass"
     if server.gpus[0] < server.gpus[1]:
-        gain = f"more throughput{of}, {_SERVER[server.kind]}"
-        passed = passed if server.kind in ("slower", "inconclusive") else "fewer-gpus-quality-pass"
+        held = holds(server.metric, server.low, server.high, server.rope)
+        gain = f"more throughput{of}, {_HELD if held and server.kind == 'inconclusive' else _SERVER[server.kind]}"
+        passed = "fewer-gpus-quality-pass" if held else passed
     if case.bundle.info.weights == "dummy":
         return Verdict(
             variant, workload, "none", "quality-unknown", f"{gain}, but dummy weights say nothing of quality", top
@@ -136,6 +137,7 @@ def _one(case: Case, variant: str, workload: str, found: list[Comparison], judge
 
 
 _BESIDE = "measured beside other servers where the baseline was not, or the other way round, which may not count here"
+_HELD = "and no less in all beyond the region of equivalence"
 _SERVER = {
     "faster": "and more in all",
     "equivalent": "and as much in all",

@@ -17,6 +17,7 @@
 (function () {
   "use strict";
   const COST = "usd_per_1m_output_tokens", SPEED = "throughput_tok_s", ACCURACY = "accuracy";
+  const OF_ONE_GPU = "weights_gib"; // the engine states it of one GPU of a server
   const Z = 1.959963984540054, ALPHA = 0.05, NEAR = 0.01, MOST = 3, WORST = ["bad", "look", "none", "ok"];
 
   // ---- Student's t: the incomplete beta function by its continued fraction (Lentz), the logarithm of gamma by Lanczos
@@ -264,6 +265,8 @@
       else if (defined(a, b)) made.refused = defined(a, b);
       else if (own && engines[0] !== engines[1])
         made.refused = `each engine counts it its own way: ${engines[0]} against ${engines[1]}`;
+      else if (metric === OF_ONE_GPU && (a.variant.gpus ?? 1) !== (b.variant.gpus ?? 1))
+        made.refused = `stated of one GPU of a server, and they have ${a.variant.gpus ?? 1} and ${b.variant.gpus ?? 1}`;
       else if (one) made.ratio = two / one;
       return [made];
     });

@@ -8,6 +8,8 @@ import pandas as pd
 from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, tips
 from quantcase.charts.theme import TEXT, series_scale
+from quantcase.charts.views import Chart, layer
+from quantcase.charts.words import short
 
 __all__ = ["cost_per_million"]
 
@@ -23,8 +25,8 @@ def cost_per_million(
     data = table[["variant", "value", "low", "high"]]
     names = sorted(dict.fromkeys(data["variant"]), key=lambda n: n != baseline)
     y = alt.Y("variant:N", sort=names, title=None)
-    base, unit = alt.Chart(data), f"{currency} per million output tokens"
-    chart = alt.layer(
+    base, unit = Chart(data), f"{currency} per million output tokens"
+    chart = layer(
         base.mark_bar(height={"band": 0.6}).encode(
             x=alt.X("value:Q", title=unit, axis=alt.Axis(format="$,.2f" if currency == "USD" else ",.2f", grid=True)),
             y=y,
@@ -38,18 +40,18 @@ def cost_per_million(
     words = "No points."
     if found:
         low, high = found[0], found[-1]
-        least, most = (f"{value:.3g} {currency}" for value, _ in (low, high))
+        least, most = (f"{short(value)} {currency}" for value, _ in (low, high))
         words = f"Lowest {low[1]} with {least}, highest {high[1]} with {most} per million tokens."
     return render(
         chart_spec(chart), slug("cost", workload), f"{title}. {words}", f"{words} Lines: 95 % intervals{_more(dots)}."
     )
 
 
-def _dots(dots: pd.DataFrame | None, workload: str, load: str, y: alt.Y) -> list[alt.Chart]:
+def _dots(dots: pd.DataFrame | None, workload: str, load: str, y: alt.Y) -> list[Chart]:
     if dots is None:
         return []
     mine = dots[(dots["workload"] == workload) & (dots["load"] == load)][["variant", "value"]]
-    marks = alt.Chart(mine).mark_circle(size=30, opacity=0.6, color=TEXT).encode(x=alt.X("value:Q"), y=y)
+    marks = Chart(mine).mark_circle(size=30, opacity=0.6, color=TEXT).encode(x=alt.X("value:Q"), y=y)
     return [] if mine.empty else [marks]
 
 

@@ -13,6 +13,8 @@ from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import AXIS, GRID, TEXT, chosen
+from quantcase.charts.views import Chart, layer
+from quantcase.charts.words import short
 
 __all__ = ["Crossing", "ratio_by_load"]
 
@@ -42,11 +44,11 @@ def ratio_by_load(
     y = alt.Y("ratio:Q", title="throughput / baseline", scale=alt.Scale(zero=False), axis=alt.Axis(format=".2f"))
     band = pd.DataFrame([{"low": 1 - rope, "high": 1 + rope}])
     one = pd.DataFrame([{"one": 1.0}])
-    base = alt.Chart(ratios)
+    base = Chart(ratios)
     told = tips(("variant:N", "variant"), ("amount", "load"), ("ratio", "throughput / baseline"), *INTERVAL)
     layers = [
-        alt.Chart(band).mark_rect(color=GRID, opacity=0.55).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        alt.Chart(one).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(y=alt.Y("one:Q")),
+        Chart(band).mark_rect(color=GRID, opacity=0.55).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        Chart(one).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(y=alt.Y("one:Q")),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),
         base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
         base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
@@ -54,9 +56,9 @@ def ratio_by_load(
     for c in crossings:
         mark = pd.DataFrame([{"at": c.at, "low": c.low, "high": c.high}])
         if not math.isnan(c.low) and not math.isnan(c.high):
-            layers.append(alt.Chart(mark).mark_rect(color=TEXT, opacity=0.08).encode(x=alt.X("low:Q"), x2="high:Q"))
-        layers.append(alt.Chart(mark).mark_rule(color=TEXT, strokeDash=[2, 2]).encode(x=alt.X("at:Q")))
-    chart = alt.layer(*layers).properties(width=620, height=280, title=title)
+            layers.append(Chart(mark).mark_rect(color=TEXT, opacity=0.08).encode(x=alt.X("low:Q"), x2="high:Q"))
+        layers.append(Chart(mark).mark_rule(color=TEXT, strokeDash=[2, 2]).encode(x=alt.X("at:Q")))
+    chart = layer(*layers).properties(width=620, height=280, title=title)
     words = _finding(ratios, crossings)
     tail = f" The band is the region of equivalence, 1 ± {100 * rope:.0f} %; bars: 95 % intervals"
     tail += "; dotted: the crossing."
@@ -71,9 +73,9 @@ def _finding(ratios: pd.DataFrame, crossings: Sequence[Crossing]) -> str:
     for c in crossings:
         bounds = f" ({_end(c.low, 'below what was measured')} to {_end(c.high, 'beyond what was measured')})"
         word = "stops" if c.stops else "starts"
-        parts.append(f"{c.variant} {word} paying at a load of about {c.at:.3g}{bounds}.")
+        parts.append(f"{c.variant} {word} paying at a load of about {short(c.at)}{bounds}.")
     return " ".join(parts)
 
 
 def _end(value: float, otherwise: str) -> str:
-    return otherwise if math.isnan(value) else f"{value:.3g}"
+    return otherwise if math.isnan(value) else short(value)

@@ -11,6 +11,7 @@ from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, colour, dash, tips
 from quantcase.charts.theme import AXIS, chosen
+from quantcase.charts.views import Chart, layer, vconcat
 
 __all__ = ["latency_distribution"]
 
@@ -43,7 +44,7 @@ def latency_distribution(
 def _spec(data: pd.DataFrame, names: list[str], panels: list[str], title: str, *, told: bool) -> dict[str, Any]:
     """`told` adds points to be hovered: too many to be drawn into the page for nothing."""
     charts = [_panel(data[data["metric"] == m], names, _TITLES[m], told=told) for m in panels]
-    whole = alt.vconcat(*charts, spacing=24).resolve_scale(color="shared", strokeDash="shared")
+    whole = vconcat(*charts, spacing=24).resolve_scale(color="shared", strokeDash="shared")
     return chart_spec(whole.properties(title=title))
 
 
@@ -55,8 +56,8 @@ def _panel(data: pd.DataFrame, names: list[str], title: str, *, told: bool) -> A
         "share:Q", title="requests within", scale=alt.Scale(domain=[0, 1.02]),
         axis=alt.Axis(labelExpr="format(100 * datum.value, '~r') + ' %'", values=[0, 0.25, 0.5, 0.75, 0.95]),
     )  # fmt: skip
-    marks = alt.Chart(pd.DataFrame([{"at": 0.5}, {"at": 0.95}]))
-    base = alt.Chart(data[["variant", "ms", "share", "n"]])
+    marks = Chart(pd.DataFrame([{"at": 0.5}, {"at": 0.95}]))
+    base = Chart(data[["variant", "ms", "share", "n"]])
     line = base.mark_line(strokeWidth=1.8)
     layers = [
         line.encode(x=x, y=y, color=colour(names), strokeDash=dash(names), order=alt.Order("share:Q")),
@@ -66,7 +67,7 @@ def _panel(data: pd.DataFrame, names: list[str], title: str, *, told: bool) -> A
         fields = (("variant:N", "variant"), ("ms", title), ("share", "share of requests within"), ("n", "n"))
         points = base.mark_point(filled=True, size=90, opacity=0)
         layers.append(points.encode(x=x, y=y, color=colour(names), tooltip=tips(*fields, form=",.4~r")))
-    return alt.layer(*layers).properties(width=620, height=190)
+    return layer(*layers).properties(width=620, height=190)
 
 
 def _finding(points: pd.DataFrame, workload: str, load: str) -> str:

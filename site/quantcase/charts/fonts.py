@@ -21,8 +21,7 @@ __all__ = ["ready"]
 _ENV = "FONTCONFIG_FILE"  # the one file that vl-convert asks for folders with fonts, on Linux
 _CONFIG = '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><dir>{}</dir></fontconfig>'
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
-_WORD = {"type": "text", "encode": {"enter": {"text": {"value": "a"}}}}
-_SMALLEST = {"$schema": "https://vega.github.io/schema/vega/v6.json", "width": 1, "height": 1, "marks": [_WORD]}
+_SMALLEST = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"><text>a</text></svg>'
 
 
 @functools.cache
@@ -35,7 +34,7 @@ def ready() -> None:
         config.write_text(_CONFIG.format(empty), "utf-8")
         os.environ[_ENV] = str(config)
         try:
-            vl_convert.vega_to_svg(_SMALLEST)
+            vl_convert.svg_to_png(_SMALLEST)  # looks for fonts, and starts no JavaScript
         finally:
             del os.environ[_ENV]
     for folder in map(Path, _FOLDERS):

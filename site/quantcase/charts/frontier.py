@@ -10,6 +10,7 @@ from quantcase.charts.interactive import Live
 from quantcase.charts.load import METRIC_TITLES
 from quantcase.charts.parts import chart_spec, colour, shape, tips
 from quantcase.charts.theme import TEXT, chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["latency_throughput"]
 
@@ -33,8 +34,8 @@ def latency_throughput(points: pd.DataFrame, workload: str, metric: str, baselin
     x = alt.X("tok_s:Q", title="output tokens per second", scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
     y = alt.Y("ms:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True), axis=alt.Axis(format=",.0f"))
     hue = colour(names)
-    base = alt.Chart(data)
-    chart = alt.layer(
+    base = Chart(data)
+    chart = layer(
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue, order=alt.Order("amount:Q")),
         base.transform_filter("isValid(datum.tok_s_low) && isValid(datum.tok_s_high)")
         .mark_rule(strokeWidth=1.2, opacity=0.7)
@@ -49,7 +50,7 @@ def latency_throughput(points: pd.DataFrame, workload: str, metric: str, baselin
             shape=shape(names),
             tooltip=tips(("variant:N", "variant"), ("at:N", "load"), ("tok_s", "tok/s"), ("ms", "ms"), form=",.4~r"),
         ),
-        alt.Chart(told[["variant", "tok_s", "ms", "load"]])
+        Chart(told[["variant", "tok_s", "ms", "load"]])
         .mark_text(dy=-11, fontSize=11, color=TEXT)
         .encode(x=x, y=y, text="load:N"),
     ).properties(width=620, height=320, title=title)

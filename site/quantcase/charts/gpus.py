@@ -10,6 +10,7 @@ from quantcase.charts.interactive import Live
 from quantcase.charts.load import METRIC_TITLES
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import AXIS, GRID, MOST, TEXT, dash_scale, series_scale
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["box_against_box", "cost_against_latency"]
 
@@ -43,8 +44,8 @@ def cost_against_latency(
         ("gpu:N", "GPU"), ("variant:N", "variant"), ("at:N", "load"), ("usd", unit), ("usd_low", "95 % interval from"),
         ("usd_high", "95 % interval to"), ("ms", "ms"), form=",.4~r",
     )  # fmt: skip
-    base = alt.Chart(mine)
-    chart = alt.layer(
+    base = Chart(mine)
+    chart = layer(
         base.mark_line(strokeWidth=1.6).encode(
             x=x, y=y, color=hue, strokeDash=dashes, detail="variant:N", order=alt.Order("amount:Q")
         ),
@@ -76,11 +77,11 @@ def box_against_box(data: pd.DataFrame, region: float, finding: str, *, name: tu
         axis=alt.Axis(grid=True),
     )  # fmt: skip
     y = alt.Y("cell:N", sort=rows, title=None, axis=alt.Axis(labelLimit=260))
-    hue, base = colour(variants), alt.Chart(mine)
+    hue, base = colour(variants), Chart(mine)
     told = tips(("cell:N", "cell"), ("value", "ratio"), *INTERVAL, form=",.4~r")
-    chart = alt.layer(
-        alt.Chart(band).mark_rect(color=GRID, opacity=0.6).encode(x=alt.X("from:Q"), x2="to:Q"),
-        alt.Chart(pd.DataFrame([{"one": 1.0}])).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(x=alt.X("one:Q")),
+    chart = layer(
+        Chart(band).mark_rect(color=GRID, opacity=0.6).encode(x=alt.X("from:Q"), x2="to:Q"),
+        Chart(pd.DataFrame([{"one": 1.0}])).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(x=alt.X("one:Q")),
         base.transform_filter(KNOWN).mark_rule(strokeWidth=1.6).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=hue),
         base.mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, color=hue, shape=shape(variants), tooltip=told

@@ -9,6 +9,7 @@ from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["over_time"]
 
@@ -30,7 +31,7 @@ def over_time(
     label = f"split(datum.label, '{_SPLIT}')"
     x = alt.X("label:N", sort=order, title="run", axis=alt.Axis(labelExpr=label, labelLimit=200))
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False, nice=True))
-    hue, base = colour(names), alt.Chart(data)
+    hue, base = colour(names), Chart(data)
     told = tips(
         ("variant:N", "variant"),
         ("date:N", "date"),
@@ -40,7 +41,7 @@ def over_time(
         *INTERVAL,
         form=",.4~r",
     )
-    chart = alt.layer(
+    chart = layer(
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),
         base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
         base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),

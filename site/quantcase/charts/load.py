@@ -11,6 +11,7 @@ from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["METRIC_TITLES", "chart_spec", "latency_by_concurrency", "throughput_by_concurrency"]
 
@@ -53,12 +54,12 @@ def _lines(
         "value:Q", title=METRIC_TITLES[metric], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(format=",.0f")
     )
     hue = colour(names)
-    base = alt.Chart(data)
+    base = Chart(data)
     whiskers = base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5)
     single = _dots(dots, workload, data)
     unit = "tok/s" if metric == "throughput_tok_s" else "ms"
     told = tips(("variant:N", "variant"), ("at:N", "load"), ("value", unit), *INTERVAL, form=",.4~r")
-    chart = alt.layer(
+    chart = layer(
         *([] if single is None else [single.encode(x=x, y=alt.Y("value:Q"), color=hue)]),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue),
         whiskers.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
@@ -70,7 +71,7 @@ def _lines(
     return render(chart_spec(chart), slug(workload, metric), f"{title}. {words}", caption, live)
 
 
-def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> alt.Chart | None:
+def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> Chart | None:
     """The single repeats behind the points that are shown; None when there are none."""
     if dots is None:
         return None
@@ -79,7 +80,7 @@ def _dots(dots: pd.DataFrame | None, workload: str, data: pd.DataFrame) -> alt.C
     mine = here[[key in shown for key in zip(here["variant"], here["load"], strict=True)]]
     if mine.empty:
         return None
-    marks: alt.Chart = alt.Chart(mine[["variant", "amount", "value"]]).mark_circle(size=26, opacity=0.35)
+    marks: Chart = Chart(mine[["variant", "amount", "value"]]).mark_circle(size=26, opacity=0.35)
     return marks
 
 

@@ -9,6 +9,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, colour, shape, tips
 from quantcase.charts.theme import TEXT, chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["latency_by_users"]
 
@@ -30,10 +31,10 @@ def latency_by_users(points: pd.DataFrame, baseline: str, *, title: str) -> Figu
         scale=alt.Scale(domain=["95th percentile", "median"], range=[[1, 0], [5, 4]]),
         legend=alt.Legend(symbolType="stroke", symbolStrokeColor=TEXT),
     )
-    base = alt.Chart(points)
+    base = Chart(points)
     fields = (("variant:N", "variant"), ("users", "users"), ("percentile:N", "percentile"), ("ms", "ms"))
     told = tips(*fields, form=",.4~r")
-    chart = alt.layer(
+    chart = layer(
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=hue, strokeDash=dash, detail="percentile:N"),
         base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
     ).properties(width=_WIDTH, height=_HEIGHT, title=title)

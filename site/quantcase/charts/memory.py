@@ -9,6 +9,8 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import CARD, SERIES, TEXT
+from quantcase.charts.views import Chart, layer
+from quantcase.charts.words import short
 
 __all__ = ["vram_by_part"]
 
@@ -23,7 +25,7 @@ def vram_by_part(vram: pd.DataFrame, baseline: str, card_gib: float | None, *, t
     parts = [p for p in _PARTS.values() if p in set(data["part"])]
     colours = [SERIES[_COLOURS[p]] for p in parts]
     bars = (
-        alt.Chart(data)
+        Chart(data)
         .mark_bar(height={"band": 0.62}, stroke=CARD, strokeWidth=0.6)
         .encode(
             x=alt.X("sum(gib):Q", title="GiB", stack="zero", axis=alt.Axis(format=",~r", grid=True)),
@@ -33,11 +35,11 @@ def vram_by_part(vram: pd.DataFrame, baseline: str, card_gib: float | None, *, t
             tooltip=tips(("variant:N", "variant"), ("part:N", "part"), ("gib", "GiB"), form=",.4~r"),
         )
     )
-    layers: list[alt.Chart] = [bars]
+    layers: list[Chart] = [bars]
     if card_gib is not None:
-        card = alt.Chart(pd.DataFrame([{"gib": card_gib}]))
+        card = Chart(pd.DataFrame([{"gib": card_gib}]))
         layers.append(card.mark_rule(color=TEXT, strokeDash=[5, 3], strokeWidth=1.5).encode(x=alt.X("gib:Q")))
-    chart = alt.layer(*layers).properties(width=560, height=38 * len(names), title=title)
+    chart = layer(*layers).properties(width=560, height=38 * len(names), title=title)
     words = _finding(vram, baseline)
     tail = f" The dashed line is what the card offers an engine: {card_gib:,.1f} GiB." if card_gib is not None else ""
     caption = f"{words}{tail} Parts stand in the order of the legend."
@@ -49,5 +51,5 @@ def _finding(vram: pd.DataFrame, baseline: str) -> str:
     found = sorted((float(g), str(n)) for g, n in weights[["gib", "variant"]].to_numpy().tolist())
     if not found:
         return "The engine stated no weights."
-    least, most = (f"{gib:.3g} GiB ({name})" for gib, name in (found[0], found[-1]))
+    least, most = (f"{short(gib)} GiB ({name})" for gib, name in (found[0], found[-1]))
     return f"Weights: {least} to {most}." if len(found) > 1 else f"Weights: {least}."

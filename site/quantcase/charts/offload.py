@@ -9,6 +9,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import SERIES, TEXT
+from quantcase.charts.views import Chart, layer, vconcat
 
 __all__ = ["offload_against_vram"]
 
@@ -27,7 +28,7 @@ def offload_against_vram(data: pd.DataFrame, *, title: str) -> Figure:
     for model in dict.fromkeys(placed["model"]):
         mine = placed[placed["model"] == model]
         order = list(dict.fromkeys(mine["quantization"]))
-        base = alt.Chart(mine).encode(
+        base = Chart(mine).encode(
             x=alt.X("gb:Q", title="VRAM (GB)", scale=alt.Scale(domain=[0, widest]), axis=alt.Axis(format=",~r")),
             y=alt.Y("quantization:N", sort=order, title=None),
             yOffset=alt.YOffset("place:N", sort=places),
@@ -37,10 +38,10 @@ def offload_against_vram(data: pd.DataFrame, *, title: str) -> Figure:
             tooltip=tips(("quantization:N", "quantization"), ("place:N", "where"), ("shown:N", "VRAM (GB)")),
         )
         words = base.mark_text(align="left", dx=4, color=TEXT, fontSize=12).encode(text="shown:N")
-        panels.append(alt.layer(bars, words).properties(width=560, height=46 * len(order), title=str(model)))
+        panels.append(layer(bars, words).properties(width=560, height=46 * len(order), title=str(model)))
     finding = _finding(data)
     caption = f"{finding} In each pair the upper bar is all on the GPU."
-    return render(chart_spec(alt.vconcat(*panels)), "offload", f"{title}. {finding}", caption, Live("place"))
+    return render(chart_spec(vconcat(*panels)), "offload", f"{title}. {finding}", caption, Live("place"))
 
 
 def _finding(data: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from quantcase.charts.figure import Figure, render, slug
 from quantcase.charts.load import METRIC_TITLES, chart_spec
 from quantcase.charts.theme import SERIES, TEXT
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["measured_and_estimated"]
 
@@ -42,9 +43,9 @@ def measured_and_estimated(
     dash = alt.StrokeDash(
         "what:N", sort=wanted, scale=alt.Scale(domain=wanted, range=[[1, 0], _DASH]), legend=_legend()
     )
-    base = alt.Chart(lines)
+    base = Chart(lines)
     band = base.transform_filter("(datum.line === 'low')").mark_area(color=SERIES[1], opacity=0.14)
-    drawn = alt.layer(
+    drawn = layer(
         band.encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash, detail="line:N"),
         base.transform_filter("(datum.line === 'measured')").mark_point(filled=True, size=45, opacity=1).encode(

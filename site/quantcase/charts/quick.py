@@ -1,14 +1,12 @@
-"""Altair without checks that a test makes once for all.
+"""A frame's rows for a chart, and Altair without checks that a test makes once for all.
 
 Left alone, Altair holds every axis and scale against the whole of Vega-Lite's schema when it is made, and takes the
-rows of a chart through several copies of the frame. Its own switch ends the first; a data transformer, which it offers
-for that, is the second. The specification is the same, and still held against the schema when it is whole.
+rows of a chart through several copies of the frame. Its own switch ends the first; rows are taken as they stand here.
+The specification is the same, and still held against the schema when it is whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import altair as alt
@@ -16,24 +14,22 @@ import numpy as np
 import pandas as pd
 from altair.utils import schemapi
 
-__all__ = ["as_it_comes", "hurry"]
+__all__ = ["hurry", "rows_of"]
 
 _MOST_ROWS = 5000  # Altair's own limit of rows in a chart
-_NAME = "quantcase"
 
 
-def _rows(frame: Any = None, **options: Any) -> Any:
-    """A data transformer: the rows of a plain frame, as Altair's own gives them; any other goes to that."""
-    usual = alt.default_data_transformer
-    if frame is None:
-        return lambda given: _rows(given, **options)
-    if not isinstance(frame, pd.DataFrame) or not 0 < len(frame) <= _MOST_ROWS or not len(frame.columns):
-        return usual(frame, **options)
-    columns = [_column(frame.iloc[:, i]) for i in range(len(frame.columns))]
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a plain frame, as Altair's own transformer gives them; any other frame goes to that."""
     names = list(frame.columns)
-    if any(c is None for c in columns) or not all(isinstance(n, str) for n in names) or len({*names}) < len(names):
-        return usual(frame, **options)
-    return {"values": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
+    plain = names and all(isinstance(n, str) for n in names) and len({*names}) == len(names)
+    if plain and 0 < len(frame) <= _MOST_ROWS:
+        columns = [_column(frame[name]) for name in names]
+        if all(c is not None for c in columns):
+            return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    made: dict[str, Any] = dict(alt.default_data_transformer(frame))
+    found: list[dict[str, Any]] = made["values"]
+    return found
 
 
 def _column(column: pd.Series[Any]) -> list[Any] | None:
@@ -53,18 +49,5 @@ def _column(column: pd.Series[Any]) -> list[Any] | None:
 
 
 def hurry() -> None:
-    """Check charts when they are whole, and take their rows as they stand, from now on."""
+    """Leave checks to the test that holds whole charts against the schema, from now on."""
     schemapi.disable_debug_mode()
-    alt.data_transformers.register(_NAME, _rows)
-    alt.data_transformers.enable(_NAME)
-
-
-@contextmanager
-def as_it_comes() -> Iterator[None]:
-    """Altair as it comes, for a test to compare with."""
-    schemapi.enable_debug_mode()
-    alt.data_transformers.enable("default")
-    try:
-        yield
-    finally:
-        hurry()

@@ -9,6 +9,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import AXIS, TEXT, chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["roofline_position"]
 
@@ -25,7 +26,7 @@ def roofline_position(positions: pd.DataFrame, ceilings: pd.DataFrame, baseline:
     log = alt.Scale(type="log", nice=False, padding=24)  # room for the words above the highest roof
     x = alt.X("intensity:Q", title="operations per byte (FLOP/byte)", scale=log, axis=alt.Axis(format="~g"))
     y = alt.Y("tflops:Q", title="operations per second (TFLOP/s)", scale=log, axis=alt.Axis(format=",~g", tickCount=6))
-    roof, base = alt.Chart(ceilings[["roof", "intensity", "tflops"]]), alt.Chart(mine[kept])
+    roof, base = Chart(ceilings[["roof", "intensity", "tflops"]]), Chart(mine[kept])
     flat = _flat(ceilings)
     load = mine[mine["variant"] == names[0]] if names else mine
     hue = colour(names)
@@ -33,13 +34,13 @@ def roofline_position(positions: pd.DataFrame, ceilings: pd.DataFrame, baseline:
         ("variant:N", "variant"), ("at:N", "load"), ("intensity", "FLOP/byte"), ("tflops", "TFLOP/s"),
         ("bandwidth_share", "share of the bandwidth"), ("compute_share", "share of the arithmetic"),
     )  # fmt: skip
-    chart = alt.layer(
+    chart = layer(
         roof.mark_line(color=AXIS, strokeWidth=1.6).encode(x=x, y=y, detail="roof:N", order=alt.Order("intensity:Q")),
-        alt.Chart(flat).mark_text(align="right", dy=-7, fontSize=11, color=TEXT).encode(x=x, y=y, text="words:N"),
+        Chart(flat).mark_text(align="right", dy=-7, fontSize=11, color=TEXT).encode(x=x, y=y, text="words:N"),
         base.mark_line(strokeWidth=1.2, opacity=0.6).encode(x=x, y=y, color=hue, order=alt.Order("intensity:Q")),
         base.transform_filter(KNOWN).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=hue),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, y=y, color=hue, shape=shape(names), tooltip=told),
-        alt.Chart(load[["variant", "intensity", "tflops", "at"]])
+        Chart(load[["variant", "intensity", "tflops", "at"]])
         .mark_text(align="left", dx=9, dy=12, fontSize=11, color=TEXT)
         .encode(x=x, y=y, text="at:N"),
     ).properties(width=620, height=320, title=title)

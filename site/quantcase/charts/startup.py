@@ -9,6 +9,8 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import CARD, SERIES, TEXT
+from quantcase.charts.views import Chart, layer
+from quantcase.charts.words import short
 from quantcase.signs import signed
 
 __all__ = ["startup_timeline"]
@@ -31,13 +33,13 @@ def startup_timeline(startups: pd.DataFrame, *, title: str) -> Figure:
     parts = [p for p in _PARTS.values() if p in set(data["part"])]
     scale = alt.Scale(domain=parts, range=[SERIES[_COLOURS[k]] for k, p in _PARTS.items() if p in parts])
     ends = data.drop_duplicates("label")[["label", "ready_s", "first_token_s"]]
-    ends = ends.assign(words=[signed(f"ready {float(s):.3g} s") for s in ends["ready_s"]])
+    ends = ends.assign(words=[signed(f"ready {short(float(s))} s") for s in ends["ready_s"]])
     y = alt.Y("label:N", sort=rows, title=None)
     # Room for the figure behind the longest bar.
     farthest = 1.22 * float(ends[["ready_s", "first_token_s"]].max().max())
     x = alt.X("sum(seconds):Q", title="seconds from the start of the process", scale=alt.Scale(domain=[0, farthest]))
     bars = (
-        alt.Chart(data[["label", "part", "order", "seconds"]])
+        Chart(data[["label", "part", "order", "seconds"]])
         .mark_bar(height={"band": 0.62}, stroke=CARD, strokeWidth=1)
         .encode(
             x=x.stack("zero"),
@@ -47,8 +49,8 @@ def startup_timeline(startups: pd.DataFrame, *, title: str) -> Figure:
             tooltip=tips(("label:N", "server start"), ("part:N", "part"), ("seconds", "s"), form=",.4~r"),
         )
     )
-    end = alt.Chart(ends)
-    chart = alt.layer(
+    end = Chart(ends)
+    chart = layer(
         bars,
         end.transform_filter("isValid(datum.first_token_s)")
         .mark_tick(color=TEXT, thickness=2, height={"band": 0.8})

@@ -11,6 +11,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import chart_spec, tips
 from quantcase.charts.theme import GRID, SERIES, chosen
+from quantcase.charts.views import Chart, layer, vconcat
 
 __all__ = ["telemetry_over_time"]
 
@@ -42,7 +43,7 @@ def telemetry_over_time(
         for metric in metrics:
             mine = found[found["metric"] == metric][["gpu", "t", "low", "high", "mean", "piece"]]
             charts.append(_panel(mine, lane, gpus, metric, last if metric == metrics[-1] else "", unit, told=told))
-        whole = alt.vconcat(*charts, spacing=10).resolve_scale(x="shared", color="shared")
+        whole = vconcat(*charts, spacing=10).resolve_scale(x="shared", color="shared")
         return chart_spec(whole.properties(title=title))
 
     words = _finding(found, metrics)
@@ -60,10 +61,10 @@ def _x(title: str) -> alt.X:
     return alt.X("t:Q", title=title or None, axis=axis, scale=alt.Scale(zero=False, nice=False))
 
 
-def _lane(lane: pd.DataFrame, names: list[str], unit: str) -> alt.Chart:
+def _lane(lane: pd.DataFrame, names: list[str], unit: str) -> Chart:
     times = (("begin", f"from ({unit})"), ("end", f"to ({unit})"))
     told = tips(("variant:N", "variant"), ("start", "server start"), *times)
-    bars: alt.Chart = alt.Chart(lane).mark_bar(height={"band": 0.6}, color=SERIES[0])
+    bars: Chart = Chart(lane).mark_bar(height={"band": 0.6}, color=SERIES[0])
     x = alt.X("begin:Q", title=None, axis=alt.Axis(labels=False, ticks=False, grid=False))
     y = alt.Y("variant:N", sort=names, title=None)
     return bars.encode(x=x, x2="end:Q", y=y, tooltip=told).properties(width=_WIDTH, height=_LANE * len(names))
@@ -76,11 +77,11 @@ def _panel(
     scale = alt.Scale(domain=gpus, range=SERIES[1 : len(gpus) + 1])
     hue = alt.Color("gpu:N", scale=scale, legend=legend)
     y = alt.Y("high:Q", title=metric, axis=alt.Axis(format=",~r", tickCount=4), scale=alt.Scale(zero=True))
-    base = alt.Chart(data)
+    base = Chart(data)
     fields = (("t", f"at ({unit})"), ("low", "least"), ("mean", "mean"), ("high", "most"))
-    layers: list[alt.Chart] = []
+    layers: list[Chart] = []
     if not lane.empty:
-        shade = alt.Chart(lane[["begin", "end"]]).mark_rect(color=GRID, opacity=0.6)
+        shade = Chart(lane[["begin", "end"]]).mark_rect(color=GRID, opacity=0.6)
         layers.append(shade.encode(x=alt.X("begin:Q"), x2="end:Q"))
     layers += [
         base.mark_area(opacity=0.3).encode(x=_x(x_title), y=y, y2="low:Q", color=hue, detail="piece:N"),
@@ -90,7 +91,7 @@ def _panel(
         layers.append(
             base.mark_rule(strokeWidth=4, opacity=0).encode(x=_x(x_title), tooltip=tips(*fields, form=",.4~r"))
         )
-    return alt.layer(*layers).properties(width=_WIDTH, height=_PANEL)
+    return layer(*layers).properties(width=_WIDTH, height=_PANEL)
 
 
 def _finding(found: pd.DataFrame, metrics: list[str]) -> str:

@@ -11,6 +11,7 @@ from quantcase.charts.figure import Figure, render
 from quantcase.charts.interactive import Live
 from quantcase.charts.parts import INTERVAL, KNOWN, chart_spec, colour, shape, tips
 from quantcase.charts.theme import AXIS, TEXT, chosen
+from quantcase.charts.views import Chart, layer
 
 __all__ = ["quality_against_size"]
 
@@ -35,9 +36,9 @@ def quality_against_size(data: pd.DataFrame, baseline: str, *, title: str) -> Fi
     )  # fmt: skip
     fields = (("variant:N", "variant"), ("size", f"weights ({unit})"), ("recovery", "recovery (share)"))
     told = tips(*fields, *INTERVAL, ("n", "prompts"), form=",.4~r")
-    hue, base = colour(names).legend(None), alt.Chart(mine)
-    chart = alt.layer(
-        alt.Chart(pd.DataFrame([{"whole": 1.0}])).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(y=alt.Y("whole:Q")),
+    hue, base = colour(names).legend(None), Chart(mine)
+    chart = layer(
+        Chart(pd.DataFrame([{"whole": 1.0}])).mark_rule(color=AXIS, strokeDash=[5, 3]).encode(y=alt.Y("whole:Q")),
         base.transform_filter("datum.front")
         .mark_line(color=AXIS, strokeWidth=1.2)
         .encode(x=x, y=y, order=alt.Order("size:Q")),

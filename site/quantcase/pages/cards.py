@@ -14,7 +14,7 @@ from quantcase.analysis.servers import mixed
 from quantcase.html import Column
 from quantcase.pages import origin, quality
 from quantcase.pages.card_dress import PAGE, README, Dress, percent
-from quantcase.pages.servers import of_each
+from quantcase.pages.servers import of_each, of_one
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import localized, written_in
 from quantcase.text import counted, fixed, load_words, number, plain, signed_percent, text
@@ -151,11 +151,15 @@ def _memory(view: CaseView, found: Card, d: Dress) -> str:
     mine, base = by_name[found.variant.name], by_name.get(view.case.baseline)
     rows = [
         (
-            "Weights (GiB)",
+            f"Weights{of_one(view)} (GiB)",
             *((number(m.row.weights_gib) if m else "–") for m in (mine, base)),
             _ratio(mine.weights_ratio),
         ),
-        ("KV cache pool (GiB)", *((number(m.row.kv_cache_gib) if m else "–") for m in (mine, base)), "–"),
+        (
+            f"KV cache pool{of_one(view)} (GiB)",
+            *((number(m.row.kv_cache_gib) if m else "–") for m in (mine, base)),
+            "–",
+        ),
         (
             "KV capacity (tokens)",
             *((number(m.row.kv_cache_tokens) if m else "–") for m in (mine, base)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from collector.bundle.imported import read_document
+from quantcase.analysis.co_location import passed_over
 from quantcase.analysis.cost import saving
 from quantcase.analysis.memory import COARSE_GIB, PARTS, vram
 from quantcase.analysis.points import pick
-from quantcase.analysis.servers import several
+from quantcase.analysis.servers import mixed, several
 from quantcase.catalog import Case
 from quantcase.charts import vram_by_part
 from quantcase.html import Column, badge, delta, figure, none, table
@@ -95,6 +96,7 @@ def _answer(view: CaseView) -> str:
         f"{trust.repeats(view)} a cell, {counted(len(case.requests), 'request')}",
         starts if origin.of(case).ours else "how often servers were started is not known",
         *filter(None, [company.short(view.trust.together)]),
+        *company.lighter(passed_over(case, view.trust.together)),
     ]
     return _screen(view, gains, sure)
 
@@ -104,6 +106,7 @@ def _screen(view: CaseView, gains: list[str], sure: list[str]) -> str:
         "answer.md.j2",
         verdict=view.answer.kind,
         headline=headline(view),
+        saves=save_gpu.brief(view),
         gains=gains or ["nothing was compared" if view.answer.rule == "not-compared" else "nothing beyond the noise"],
         risks=[quality.sentence(view)],
         sure=sure,
@@ -285,6 +288,7 @@ def _recommendations(view: CaseView) -> str:
         return none(f"No verdict is given on any variant: {said(view.verdicts[0].because)}.")
     names = ["Variant", "Workload", "Verdict", "Because", "Rule"]
     parts = [table("recommendations", [Column(n) for n in names], rows)]
+    parts += company.lighter(passed_over(view.case, view.trust.together))
     best = view.answer.best
     if best:
         config = []
@@ -302,7 +306,8 @@ def _recommendations(view: CaseView) -> str:
                     f"{number(limit)} ms" if limit else "none set",
                 ]
             )
-        names = ["Workload", "Fastest measured", "Load", "Throughput", "E2E p95", "p95 budget"]
+        fastest = "Most throughput per GPU" if mixed(view.case) else "Fastest measured"
+        names = ["Workload", fastest, "Load", "Throughput", "E2E p95", "p95 budget"]
         parts.append("### Operating points\n\n" + table("operating-points", [Column(n) for n in names], config))
     return "\n\n".join(parts)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collector.bundle.co_location import cell_words
-from quantcase.analysis.co_location import Together, trials
-from quantcase.html import Column, table
-from quantcase.text import counted, fixed, number, percent, said, span, text
+from collections.abc import Sequence
 
-__all__ = ["rows", "section", "short"]
+from collector.bundle.co_location import cell_words
+from quantcase.analysis.co_location import PassedOver, Together, trials
+from quantcase.html import Column, table
+from quantcase.text import counted, fixed, load_words, number, percent, said, span, text
+
+__all__ = ["lighter", "rows", "section", "short"]
 
 _WHAT = "Servers side by side on other GPUs of the box"
 _NAMES = {
@@ -27,6 +29,18 @@ def _may(found: Together) -> str:
     if found.allowed:
         return "and a trial allows them to be compared with cells alone"
     return "so they are compared with each other only"
+
+
+def lighter(found: Sequence[PassedOver]) -> list[str]:
+    """Where a verdict rests on a lighter load than the heaviest that was measured: a sentence each."""
+    told = []
+    for p in found:
+        heavier, names = " and ".join(map(load_words, p.loads)), " and ".join(map(text, p.variants))
+        told.append(
+            f"{text(p.workload)}: the verdict on {names} rests on {load_words(p.instead)}; {heavier} "
+            f"{'does' if len(p.loads) == 1 else 'do'} not count, measured beside other servers on one side alone."
+        )
+    return told
 
 
 def rows(found: Together) -> list[tuple[str, str, str]]:

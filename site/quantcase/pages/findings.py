@@ -6,6 +6,7 @@ from quantcase.analysis.memory import Leader, lighter, lightest, roomier, roomie
 from quantcase.analysis.servers import mixed
 from quantcase.analysis.verdict import Verdict
 from quantcase.html import change, kind_words
+from quantcase.pages.servers import gib
 from quantcase.pages.view import CaseView
 from quantcase.text import load_words, number, percent, said, signed_percent, text
 
@@ -118,7 +119,7 @@ def vram_finding(view: CaseView) -> str:
     sentences = []
     if least := view.lightest:
         sentences.append(
-            f"The lightest weights are those of {gainers(least)}: {number(least.memory.row.weights_gib)} GiB, "
+            f"The lightest weights are those of {gainers(least)}: {gib(least.memory.row)}, "
             f"{signed_percent(least.ratio)} against the baseline."
         )
     if most := view.roomiest:

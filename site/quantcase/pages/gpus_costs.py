@@ -16,6 +16,7 @@ from quantcase.analysis.hierarchy import Estimate, span
 from quantcase.analysis.points import THROUGHPUT
 from quantcase.charts.figure import slug as safe
 from quantcase.charts.gpus import cost_against_latency
+from quantcase.charts.words import short
 from quantcase.html import Column, none, table
 from quantcase.money import Money
 from quantcase.pages.gpus_boxes import plain_load
@@ -76,7 +77,8 @@ def _finding(data: pd.DataFrame, sign: str) -> str:
     for gpu, rows in data.groupby("gpu", sort=False):
         best = rows.sort_values("usd").iloc[0]
         parts.append(
-            f"{gpu}: cheapest {sign} {best['usd']:.3g} with {best['variant']} at {best['at']}, {best['ms']:.3g} ms"
+            f"{gpu}: cheapest {sign} {short(best['usd'])} with {best['variant']} at {best['at']}, "
+            f"{short(best['ms'])} ms"
         )
     return "; ".join(parts) + "."
 

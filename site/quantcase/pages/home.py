@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collector.bundle.schema import VariantRow
 from quantcase.analysis.memory import stated
 from quantcase.analysis.points import pick
 from quantcase.html import Column, badge, delta, figure, none, table
 from quantcase.money import DOLLARS, Money
 from quantcase.pages.findings import gainers, headline
 from quantcase.pages.quality import grade_badge
+from quantcase.pages.servers import gib
 from quantcase.pages.view import CaseView, Options, render
 from quantcase.text import number, said, signed_percent, text
+from quantcase.titles import Named, apart
 
 __all__ = ["cases_page", "page"]
 
@@ -22,7 +25,7 @@ def page(views: Sequence[CaseView], unreadable: Sequence[tuple[str, str]], optio
         "home.md.j2",
         client=text(options.client),
         confidential=options.confidential,
-        cards=[_card(v, "cases/") for v in views],
+        cards=_cards(views, "cases/"),
         empty=none("There is no result bundle yet. Run <code>collect run --gpu cpu</code>, then build again."),
         matrix=_matrix(views, "cases/", Money(options.site.currency)),
         unreadable=[(text(name), text(why)) for name, why in unreadable],
@@ -33,13 +36,20 @@ def cases_page(views: Sequence[CaseView], money: Money = DOLLARS) -> str:
     """The Markdown of `cases/index.md`."""
     return render(
         "cases.md.j2",
-        cards=[_card(v, "") for v in views],
+        cards=_cards(views, ""),
         empty=none("There is no result bundle yet."),
         matrix=_matrix(views, "", money),
     )
 
 
-def _card(view: CaseView, prefix: str) -> dict[str, object]:
+def _cards(views: Sequence[CaseView], prefix: str) -> list[dict[str, object]]:
+    """Every case in a card; behind titles that coincide stands what tells their cases apart."""
+    bundles = [view.case.bundle for view in views]
+    named = [Named(b.manifest.title, b.folder.name, b.manifest.created[:10], b.info.status) for b in bundles]
+    return [_card(view, prefix, which) for view, which in zip(views, apart(named), strict=True)]
+
+
+def _card(view: CaseView, prefix: str, which: str = "") -> dict[str, object]:
     """One case in a card."""
     case, info = view.case, view.case.bundle.info
     facts: list[tuple[str, str]] = []
@@ -50,18 +60,24 @@ def _card(view: CaseView, prefix: str) -> dict[str, object]:
             amount = f"{view.money.number(cost.value)} {view.money.sign}"
             facts.append((f"{text(workload)} cost", f"{amount} per 1M output tokens"))
     if least := view.lightest:
-        gib = number(least.memory.row.weights_gib)
-        facts.append(("lightest weights", f"{gainers(least)}, {gib} GiB ({signed_percent(least.ratio)})"))
+        facts.append(("lightest weights", f"{gainers(least)}, {gib(least.memory.row)} ({signed_percent(least.ratio)})"))
     judged = [f"{text(v.variant)} {grade_badge(v.grade)}" for v in view.quality_verdicts.values()]
     facts.append(("quality", ", ".join(judged) or "not measured"))
     facts.append(("evidence", f"{badge(info.grade)} {text(info.weights)} weights, {text(info.status)}"))
     return {
         "title": text(case.title),
+        "which": text(which),
         "href": f"{prefix}{case.id}/index.md",
         "verdict": view.answer.kind,
         "headline": headline(view),
         "facts": facts,
     }
+
+
+def _weights(row: VariantRow | None) -> str:
+    """In GiB; of a server over several GPUs what lies on each, which is said."""
+    shown = number(row.weights_gib if row else None)
+    return f"{shown} <small>each of {row.gpus} GPUs</small>" if row and (row.gpus or 1) > 1 else shown
 
 
 def _matrix(views: Sequence[CaseView], prefix: str, money: Money) -> str:
@@ -89,7 +105,7 @@ def _matrix(views: Sequence[CaseView], prefix: str, money: Money) -> str:
                         "baseline" if base else delta(view.comparison(variant, w.name, load, "throughput_tok_s")),
                         figure(tail),
                         money.number(cost.value) if cost else "–",
-                        number(served.weights_gib if served else None),
+                        _weights(served),
                         badge(view.case.bundle.info.grade),
                         f'<a href="{prefix}{view.case.id}/">{text(view.case.id)}</a>',
                     ]

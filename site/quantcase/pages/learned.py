@@ -17,7 +17,7 @@ from quantcase.html import change, kind_words
 from quantcase.pages import cost, quality
 from quantcase.pages.findings import headline
 from quantcase.pages.predictions import own_words
-from quantcase.pages.servers import of_each
+from quantcase.pages.servers import gib, of_each
 from quantcase.pages.trust import repeats
 from quantcase.pages.view import CaseView
 from quantcase.text import counted, fixed, load_words, number, signed_percent, text
@@ -130,8 +130,8 @@ def _memory(view: CaseView) -> list[str]:
         return [f"No variant{lost} has lighter weights than the baseline, so no memory is freed."]
     m = least.memory
     said = [
-        f"The weights of {text(m.row.variant)} take {number(m.row.weights_gib)} GiB instead of "
-        f"{number(base.weights_gib)} GiB ({signed_percent(least.ratio)})."
+        f"The weights of {text(m.row.variant)} take {gib(m.row)} instead of "
+        f"{gib(base)} ({signed_percent(least.ratio)})."
     ]
     if m.kv_tokens_ratio != m.kv_tokens_ratio:
         said.append("What the freed memory holds is not stated by the engine.")

@@ -14,6 +14,7 @@ from quantcase.html import Column, change, delta, figure, none, table
 from quantcase.pages import loadtest, log_findings, origin, quality
 from quantcase.pages.data import downloads
 from quantcase.pages.log_findings import bullets
+from quantcase.pages.servers import gib
 from quantcase.pages.view import CaseView, render
 from quantcase.text import counted, fixed, load_words, number, plain, said, signed_percent, span, text
 
@@ -159,7 +160,7 @@ def _observations(view: CaseView, name: str) -> str:
     r, lines = m.row, []
     peak = "not read" if r.vram_peak_mib is None else f"{fixed(r.vram_peak_mib)} MiB"
     whose = "the size of its files" if m.by_files else "by the engine&#39;s word"
-    weights = "not stated" if r.weights_gib is None else f"{number(r.weights_gib)} GiB, {whose}"
+    weights = "not stated" if r.weights_gib is None else f"{gib(r)}, {whose}"
     lines.append(f"GPU memory: weights {weights}; the driver&#39;s peak {peak}.")
     if name != view.case.baseline:
         known = m.weights_ratio == m.weights_ratio

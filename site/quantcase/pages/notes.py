@@ -13,6 +13,7 @@ from quantcase.analysis.predictions import driver, gains_more, range_of, sanity
 from quantcase.html import Column, change, delta, figure, kind_words, none, table
 from quantcase.pages import data, predictions, quality
 from quantcase.pages.findings import key_finding, vram_finding
+from quantcase.pages.servers import of_one
 from quantcase.pages.view import CaseView, render
 from quantcase.text import fixed, load_words, number, plain, said, signed_percent, span, text
 
@@ -88,7 +89,7 @@ def _vram(view: CaseView) -> str:
             cells += [_mib(r.vram_idle_mib), _mib(r.vram_loaded_mib), _ratio(view, r.variant, d.loaded_ratio)]
             cells += [_mib(r.vram_peak_mib), _ratio(view, r.variant, d.peak_ratio)]
         rows.append(cells)
-    names = ["Variant", "Weights (GiB)", "Δ weights"]
+    names = ["Variant", f"Weights{of_one(view)} (GiB)", "Δ weights"]
     names += ["Idle (MiB)", "Loaded (MiB)", "Δ loaded", "Under load (MiB)", "Δ under load"] if seen else []
     caption = "Of the first server start that served, one reading each: no interval."
     if seen:

@@ -20,6 +20,7 @@ from quantcase.analysis.offer_evidence import Seen, best_throughput, judged, lig
 from quantcase.catalog import Case
 from quantcase.html import Column, change, none, table
 from quantcase.pages.quality import grade_badge
+from quantcase.pages.servers import gib
 from quantcase.pages.view import CaseView, render
 from quantcase.text import load_words, number, percent, signed_percent, text
 
@@ -183,7 +184,7 @@ def _memory(seen: Sequence[Seen]) -> list[list[str]]:
         return [["Weights", "–", "No measured case on a GPU states weights smaller than its baseline&#39;s."]]
     case, leader = found
     row = leader.memory.row
-    shown = f"{text(row.variant)} {signed_percent(leader.ratio)}, {number(row.weights_gib)} GiB"
+    shown = f"{text(row.variant)} {signed_percent(leader.ratio)}, {gib(row)}"
     return [["Lightest weights", shown, f"Of the first server start, against the baseline&#39;s: {_link(case)}"]]
 
 

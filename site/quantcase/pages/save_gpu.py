@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from collector.bundle.schema import Session
 from quantcase.analysis.points import THROUGHPUT, pick
-from quantcase.analysis.save_gpu import Against, At, Change, SavedGpu, Server, save_gpu, servers
-from quantcase.analysis.servers import each_gpu, several
+from quantcase.analysis.save_gpu import Against, At, Budget, Change, SavedGpu, Server, save_gpu, servers
+from quantcase.analysis.servers import each_gpu, mixed, several
 from quantcase.html import Column, none, table
 from quantcase.money import COST
 from quantcase.pages.quality import grade_badge
@@ -15,7 +15,7 @@ from quantcase.pages.servers import count_words
 from quantcase.pages.view import CaseView, render
 from quantcase.text import counted, fixed, load_words, number, percent, signed_percent, signed_percents, span, text
 
-__all__ = ["found", "hardware", "section"]
+__all__ = ["brief", "found", "hardware", "section"]
 
 _SHAPES = {"faster": "▲", "slower": "▼", "equivalent": "=", "negligible": "≈", "inconclusive": "?"}
 _NAMES = {"ttft_ms_p50": "TTFT p50", "tpot_ms_p50": "TPOT p50", "e2e_ms_p95": "E2E p95"}
@@ -27,8 +27,37 @@ _MOST_PAIRS = 6
 
 
 def found(view: CaseView) -> list[Against]:
-    """Every pair of a quantized variant and an unquantized one, with what was answered."""
+    """Every pair of servers of which the second is unquantized, with what was answered."""
     return save_gpu(view.case, view.estimates, view.quality_verdicts, withheld=view.answer.withheld)
+
+
+def brief(view: CaseView) -> list[str]:
+    """The answers in a line each, for the first screen: against the baseline, or else the first that there is."""
+    if not mixed(view.case) or view.answer.withheld:
+        return []
+    pairs = [a for a in found(view) if a.saved > 0 and a.quantizes]
+    mine = [a for a in pairs if a.plain.variant == view.case.baseline] or pairs[:1]
+    lines = []
+    for a in mine:
+        for s in a.answers:
+            words = _BRIEF[s.kind].format(n=counted(a.saved, "GPU"), proven=_proven(view, a))
+            lines.append(f"{text(s.workload)}: {words}: {_names(a)}, throughput {_change(s.top.server)}")
+    for one in (s for s in servers(view.case) if s.state == "does not fit"):
+        fits = [text(a.ours.variant) for a in mine if a.ours.gpus == one.gpus and a.ours.state == "served"]
+        if fits:
+            lines.append(f"{text(one.variant)} does not fit on {count_words(one.gpus)}; {' and '.join(fits)} does")
+    return lines
+
+
+_BRIEF = {
+    "saves": "yes, {n} less{proven}",
+    "latency": "yes, {n} less{proven}, and latency is the price",
+    "no": "no",
+    "undecided": "not decided inside the noise",
+    "quality": "no, quality is lost",
+    "client": "not decided, the client was the limit",
+    "withheld": "no answer",
+}
 
 
 def section(view: CaseView) -> str:
@@ -36,15 +65,16 @@ def section(view: CaseView) -> str:
     if not several(view.case):
         return ""
     pairs, every = found(view), servers(view.case)
-    fewer, like = [a for a in pairs if a.saved > 0], [a for a in pairs if a.saved == 0 and a.points]
+    fewer, like = [a for a in pairs if a.saved > 0 and a.quantizes], [a for a in pairs if a.saved == 0 and a.points]
+    alone = [a for a in pairs if not a.quantizes and a.points]
     return render(
         "save_gpu.md.j2",
         title="Does quantization save you a GPU?" if fewer else "Servers over several GPUs",
         asked=bool(fewer),
-        answers="\n".join(f"- {_answer(view, a)}" for a in fewer),
+        answers="\n".join([*(f"- {_answer(view, a)}" for a in fewer), *(f"- {_without(a)}" for a in alone)]),
         servers=f"{_servers(view, every)}\n\n{_speeds(view, every)}",
         unfit="\n".join(f"- {line}" for line in _unfit(every)),
-        pairs=_pairs("save-gpu", view, fewer) if any(a.points for a in fewer) else none(_NO_PAIR),
+        pairs=_pairs("save-gpu", view, [*fewer, *alone]) if any(a.points for a in fewer) else none(_NO_PAIR),
         like="### Like for like: as many GPUs\n\n" + _pairs("same-gpus", view, like) if like else "",
     )
 
@@ -138,13 +168,11 @@ def _unfit(every: Sequence[Server]) -> Iterator[str]:
 
 def _answer(view: CaseView, a: Against) -> str:
     """One pair in a sentence or two: the answer, its figures, the quality of what saves."""
-    ours = f"{text(a.quantized.variant)} on {count_words(a.quantized.gpus)}"
-    theirs = f"{text(a.plain.variant)} on {count_words(a.plain.gpus)}"
-    head = f"**{ours} against {theirs}:** "
-    states = [(s, words) for s, words in ((a.quantized, ours), (a.plain, theirs)) if s.state != "served"]
+    head = f"**{_names(a)}:** "
+    states = [(s, _on(s)) for s in (a.ours, a.plain) if s.state != "served"]
     if states:
         told = " and ".join(f"{words} {_NOT[s.state]}" for s, words in states)
-        alone = a.quantized.state == "served" and a.plain.state in ("does not fit", "not supported")
+        alone = a.ours.state == "served" and a.plain.state in ("does not fit", "not supported")
         return f"{head}{'saves a GPU: ' if alone else 'not to be compared: '}{told}."
     if not a.answers:
         return f"{head}not to be compared: no load point that both have, or one was measured beside other servers."
@@ -155,6 +183,21 @@ def _answer(view: CaseView, a: Against) -> str:
         f"    - {'' if alike else f'**{said}** '}{_figures(a, s)}" for said, s in zip(words, a.answers, strict=True)
     ]  # fmt: skip
     return "\n".join([f"{head}{first} {_contexts(a)}{_quality(view, a)}", *lines])
+
+
+def _on(s: Server) -> str:
+    return f"{text(s.variant)} on {count_words(s.gpus)}"
+
+
+def _names(a: Against) -> str:
+    return f"{_on(a.ours)} against {_on(a.plain)}"
+
+
+def _without(a: Against) -> str:
+    """What fewer GPUs give without quantizing: throughput at the heaviest load of each workload that both have."""
+    tops = {at.workload: at for at in sorted(a.points, key=lambda at: at.amount)}
+    figures = "; ".join(f"{text(w)} at {load_words(at.load)} {_change(at.server)}" for w, at in tops.items())
+    return f"**Without quantizing, {_names(a)}:** throughput per server {figures}."
 
 
 _NOT = {
@@ -173,7 +216,7 @@ _WORDS = {
 
 
 def _proven(view: CaseView, a: Against) -> str:
-    judged = view.quality_verdicts.get(a.quantized.variant)
+    judged = view.quality_verdicts.get(a.ours.variant)
     return "" if judged is not None and judged.grade == "pass" else " if its quality holds"
 
 
@@ -188,10 +231,23 @@ def _figures(a: Against, s: SavedGpu) -> str:
         parts.append("slower: " + ", ".join(_latency(load, c) for load, c in s.worse))
     if s.open and s.kind in ("saves", "latency"):
         parts.append("not decided inside the noise: " + ", ".join(_latency(load, c) for load, c in s.open))
+    if top.budget is not None:
+        parts.append(_budget(top.budget))
     if top.saving is not None:
         share, low, high = top.saving
         parts.append(f"saving per token {percent(share)} ({percent(low)} to {percent(high)}), with every GPU counted")
     return f"{'; '.join(parts)}."
+
+
+def _budget(b: Budget) -> str:
+    """Whether each side keeps the study's limit of E2E p95."""
+    figures = f"{number(b.ours_ms)} and {number(b.theirs_ms)} ms"
+    limit = f"the p95 budget of {number(b.limit_ms)} ms"
+    if b.ours == b.theirs:
+        both = {True: "is kept by both", False: "is missed by both", None: "is inside both intervals"}[b.ours]
+        return f"{limit} {both} ({figures})"
+    words = {True: "keeps it", False: "misses it", None: "may keep it"}
+    return f"{limit}: the one {words[b.ours]}, the other {words[b.theirs]} ({figures})"
 
 
 def _latency(load: str, c: Change) -> str:
@@ -199,14 +255,14 @@ def _latency(load: str, c: Change) -> str:
 
 
 def _contexts(a: Against) -> str:
-    ours, theirs = a.quantized.contexts, a.plain.contexts
+    ours, theirs = a.ours.contexts, a.plain.contexts
     if ours is None or theirs is None:
         return "How many contexts fit at once is not stated."
     return f"Contexts that fit at once: {fixed(ours)} instead of {fixed(theirs)}."
 
 
 def _quality(view: CaseView, a: Against) -> str:
-    judged = view.quality_verdicts.get(a.quantized.variant)
+    judged = view.quality_verdicts.get(a.ours.variant)
     if judged is not None:
         return f" Quality: {grade_badge(judged.grade)}."
     if view.case.bundle.info.weights == "dummy":
@@ -232,7 +288,7 @@ def _pairs(name: str, view: CaseView, pairs: Sequence[Against]) -> str:
     """Every load point of every pair."""
     rows = [_row(view, a, at) for a in pairs for at in a.points]
     names = [
-        "Quantized", "Against", "Workload, load", "Throughput, server", "Throughput, one GPU",
+        "Server", "Against", "Workload, load", "Throughput, server", "Throughput, one GPU",
         *_NAMES.values(), "Saving per token",
     ]  # fmt: skip
     return table(name, [Column(n) for n in names], rows)
@@ -240,7 +296,7 @@ def _pairs(name: str, view: CaseView, pairs: Sequence[Against]) -> str:
 
 def _row(view: CaseView, a: Against, at: At) -> list[str]:
     by_metric = {c.metric: c for c in at.latency}
-    sides = [f"{text(s.variant)}, {count_words(s.gpus)}" for s in (a.quantized, a.plain)]
+    sides = [f"{text(s.variant)}, {count_words(s.gpus)}" for s in (a.ours, a.plain)]
     cost = "no price" if view.usd_per_hour is None else "not decided"
     if at.saving is not None and view.usd_per_hour is not None:
         share, low, high = at.saving

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collector.bundle.schema import VariantRow
 from quantcase.analysis.compare import PER_GPU, Comparison
 from quantcase.analysis.servers import gpu_counts, mixed, several
 from quantcase.pages.view import CaseView
-from quantcase.text import text
+from quantcase.text import number, text
 
-__all__ = ["count_words", "note", "of_each", "of_gpus", "throughput_words"]
+__all__ = ["count_words", "gib", "note", "of_each", "of_gpus", "of_one", "throughput_words"]
 
 
 def count_words(count: int) -> str:
@@ -18,6 +19,17 @@ def count_words(count: int) -> str:
 def of_each(view: CaseView) -> str:
     """What follows the price of an hour: empty where every server has one GPU."""
     return " for each GPU of a server" if several(view.case) else ""
+
+
+def of_one(view: CaseView) -> str:
+    """What follows the name of a part of memory that the engine states of one GPU; empty where every server has one."""
+    return " of one GPU" if several(view.case) else ""
+
+
+def gib(row: VariantRow) -> str:
+    """The weights as the engine states them: of one GPU of the server, which is said where there are more."""
+    count = row.gpus or 1
+    return f"{number(row.weights_gib)} GiB" + (f" on each of {count} GPUs" if count > 1 else "")
 
 
 def of_gpus(count: int) -> str:

@@ -23,7 +23,7 @@ os.environ.setdefault("QUANTCASE_CHART_CACHE", str(Path(__file__).parents[1] / "
 TIMED = (
     "load/test_loop.py", "load/test_pulse.py", "load/test_wire.py::test_reads_are_stamped",
     "engines/test_replay.py::test_what_is", "probes/test_sampler.py::test_the_rate",
-    "test_loadtest.py::test_locust_sees",
+    "test_loadtest.py::test_locust_sees", "test_stress.py::test_what_is_slower_than_the_limit",
 )  # fmt: skip
 # What takes long and guards no figure, no bundle and nothing untrusted: `make test-slow`, which CI runs as well.
 SLOW = (
@@ -32,9 +32,8 @@ SLOW = (
     "browser/test_play.py::test_at_the_defaults_the_calculator_shows_what_the_page_says[german]",
     "browser/test_play.py::test_the_pages_fit", "browser/test_samples.py::test_no_page_scrolls",
     "browser/test_samples.py::test_words_can_be_read", "browser/test_site.py::test_no_page_scrolls",
-    "browser/test_site.py::test_every_other", "browser/test_tables.py::test_at_320",
-    "browser/test_tables.py::test_data",
-    "browser/test_tables.py::test_no_frame", "browser/test_weight.py::test_only", "carry/test_pyz.py",
+    "browser/test_site.py::test_every_other", "browser/test_tables.py", "browser/test_charts.py",
+    "browser/test_weight.py::test_only", "carry/test_pyz.py",
     "site/test_again.py::test_beside", "site/test_mkdocs.py::test_gh_deploy", "site/test_reproducible.py",
     "site/test_zensical.py",
 )  # fmt: skip

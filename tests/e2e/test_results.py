@@ -45,7 +45,10 @@ def throughput(rows: list[dict[str, str]], concurrency: int) -> float:
     return tokens / (end - begin)
 
 
-CELLS = {"2026-11-21-h200-h200-shape": 30, "2026-11-21-h200-h200-shape-2": 20, "2026-11-21-h200-small-model": 12}
+CELLS = {
+    "2026-11-21-h200-h200-pair": 16, "2026-11-21-h200-h200-pair-70b": 9, "2026-11-21-h200-h200-shape": 30,
+    "2026-11-21-h200-h200-shape-2": 20, "2026-11-21-h200-small-model": 12,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in BUNDLES if "-h200-" in n])
@@ -59,6 +62,8 @@ def test_case_json_agrees_with_an_independent_recomputation(name: str) -> None:
     for r in rows:
         runs = cells.setdefault((r["workload"], r["load"], r["variant"]), {})
         runs.setdefault((r["start"], r["repeat"]), []).append(r)
+    with (RESULTS / name / "variants.csv").open(newline="") as f:
+        gpus = {r["variant"]: int(r.get("gpus") or 1) for r in csv.DictReader(f)}
     price = tomllib.loads((RESULTS / name / "study.toml").read_text()).get("price")
     assert len(cells) == CELLS[name]
     for (workload, load, variant), runs in cells.items():
@@ -73,7 +78,7 @@ def test_case_json_agrees_with_an_independent_recomputation(name: str) -> None:
             value = quantile([float(r[column]) for r in ok], q)
             assert figures[f"{key}.{metric}"] == pytest.approx(value, rel=1e-3)
         cost = figures.get(f"cost.{key}.usd_per_1m_output_tokens")
-        expected = 1e6 * price["usd_per_hour"] / (3600 * speed) if price else None
+        expected = 1e6 * gpus[variant] * price["usd_per_hour"] / (3600 * speed) if price else None
         assert cost == (pytest.approx(expected, rel=1e-3) if price else None)
 
 

@@ -35,7 +35,7 @@ UNITLESS = {
     "Bits", "Bits per weight", "Batch size", "Server start", "Without an answer", "Tokens in texts", "Length ratio",
     "Perplexity ratio", "chrF to the baseline (information only)", "S", "g", "throughput", "1 / TPOT", "KV capacity",
     "1 / cost of a request", "at the lower bound", "Captured mass", "RMS Δp", "good", "minor", "bad", "Conc.", "Flips",
-    "Contexts at once", "Layers", "Hidden", "Heads", "KV heads", "Head dimension", "Vocabulary",
+    "Contexts at once", "GPUs", "Layers", "Hidden", "Heads", "KV heads", "Head dimension", "Vocabulary",
     "Variants", "Price of A / price of B where they cost the same",
     "Its bandwidth over this card's",
     "Output tokens",

@@ -21,7 +21,7 @@ from quantcase.analysis.points import Key, Point
 from quantcase.analysis.quality import Quality
 from quantcase.analysis.quality_verdict import QualityVerdict
 from quantcase.analysis.verdict import Answer, Verdict
-from quantcase.catalog import Case
+from quantcase.catalog import Case, unsealed_words
 from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
 
@@ -117,13 +117,15 @@ def taken(shown: CaseView, packed: bytes) -> bool:
     """Take the figures of a case from a digest of the same rows.
 
     Returns:
-        Whether all of them were: verdicts are not where `check` says something else of the rows now.
+        Whether all of them were: verdicts are not where `check` says something else of the rows now. That words are not
+        sealed is told on pages that are made again anyway.
     """
     found = msgspec.msgpack.decode(packed, type=_Whole)
     if found.digest == msgspec.Raw(b"\xc0"):
         return False
     digest = msgspec.msgpack.decode(found.digest, type=_Digest)
-    same = digest.faults == shown.case.faults
+    before, now = ([f for f in faults if not unsealed_words(f)] for faults in (digest.faults, shown.case.faults))
+    same = before == now
     shown.__dict__.update({name: getattr(digest, name) for name in (_OF_VIEW if same else _OF_ROWS)})
     return same
 

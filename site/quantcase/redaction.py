@@ -78,7 +78,8 @@ def redacted(folder: Path, kinds: Sequence[str], home: Path = HOME) -> Path:
     if place.is_dir():
         return place
     case = Case(bundle, bundle.study(), check_bundle(bundle))
-    if not case.sound or not bundle.manifest.resources or bundle.info.status != "complete":
+    faulty = any(f.level == "error" for f in case.faults)
+    if faulty or not bundle.manifest.resources or bundle.info.status != "complete":
         raise QuantcaseError(
             f"{folder.name} cannot be redacted: it has faults or its run is not finished",
             fix="mend it (`collect check`), or leave it out with `cases:`",

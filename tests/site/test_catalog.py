@@ -41,3 +41,15 @@ def test_a_box_without_a_card_is_told_by_its_fleet(tmp_path: Path) -> None:
     path.write_text(json.dumps(said))
     (case,) = load(tmp_path).cases
     assert boxes_of(case)["bf16"] == ["box 5d41402a"]
+
+
+def test_words_that_are_not_sealed_are_told_and_take_no_verdict_away(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path, only=("bf16", "fp8"))
+    (folder / "notes.md").write_text("what I saw\n")
+    (case,) = load(tmp_path).cases
+    assert [(f.rule, f.level, f.where) for f in case.faults if f.level == "error"] == [("Q203", "error", "notes.md")]
+    assert case.sound
+    with (folder / "client.json").open("a") as f:
+        f.write("\n")
+    (case,) = load(tmp_path).cases
+    assert not case.sound

@@ -134,7 +134,8 @@ class Driver:
         for bundle in self._index.bundles:
             if bundle.state == "waiting" and bundle.box is not None and bundle.box not in alive:
                 self._lose(bundle.box, _LEFT)
-        for bundle in schedule.place(self._index, spots, self._studies):
+        today = datetime.datetime.now(datetime.UTC).date()
+        for bundle in schedule.place(self._index, spots, self._studies, today):
             assert bundle.box is not None  # noqa: S101 - place gives one
             if not self._cluster.hold(bundle.box):
                 self._view.once(f"box {bundle.box} is in use by others: waiting for it")

@@ -85,10 +85,10 @@ def _add_tasks(index: Index, entry: BundleEntry, study: Study, variants: Sequenc
     beyond.add_stress(index, entry, study, grade, variants)
 
 
-def place(index: Index, spots: Sequence[Spot], studies: Studies) -> list[BundleEntry]:
+def place(index: Index, spots: Sequence[Spot], studies: Studies, today: datetime.date) -> list[BundleEntry]:
     """Give boxes to what waits for one; returns the bundles that a free box begins or goes on with now.
 
-    What no box of the cluster can take is marked failed, with the reason.
+    What no box of the cluster can take is marked failed, with the reason. A bundle that is begun anew is named of today.
     """
     gone = {b.box for b in index.boxes if b.state == "lost"}  # Ray may not know it yet
     spots = [s for s in spots if s.box not in gone]
@@ -101,7 +101,7 @@ def place(index: Index, spots: Sequence[Spot], studies: Studies) -> list[BundleE
         taken.append(bundle)
 
     for bundle in [b for b in index.bundles if _lost(index, b)]:
-        if (moved := _move(index, bundle, spots, free, studies)) is not None:
+        if (moved := _move(index, bundle, spots, free, studies, today)) is not None:
             take(*moved)
     for bundle in [b for b in index.bundles if b.state == "waiting" and b.box is not None]:
         if spot := next((s for s in free if s.box == bundle.box), None):
@@ -141,7 +141,12 @@ def _fail(index: Index, bundle: BundleEntry, reason: str) -> None:
 
 
 def _move(
-    index: Index, lost: BundleEntry, spots: Sequence[Spot], free: Sequence[Spot], studies: Studies
+    index: Index,
+    lost: BundleEntry,
+    spots: Sequence[Spot],
+    free: Sequence[Spot],
+    studies: Studies,
+    today: datetime.date,
 ) -> tuple[BundleEntry, Spot] | None:
     """Find another box for what a lost one had not finished: a new bundle and its box, where one is to be begun now."""
     waiting = [t for t in index.tasks_of(lost.name) if t.state == "waiting"]
@@ -153,8 +158,7 @@ def _move(
         return None
     fresh = _fresh(index, run, spots)
     if spot := next((s for s in fresh if s in free), None):
-        day = datetime.datetime.now(datetime.UTC).date()
-        new = _add(index, run, narrowed(study, (study.baseline, *needed)), day, lost.name)
+        new = _add(index, run, narrowed(study, (study.baseline, *needed)), today, lost.name)
         _moved(open_tasks, f"measured anew in {new.name}: {index.box(lost.box or '').reason}")
         return new, spot
     if not fresh:  # else one that is busy now will be free

@@ -39,9 +39,11 @@ def planned(boxes: int = 2, price: float | None = 2.0, starts: int = 2) -> tuple
     return index, {1: study}
 
 
-def place(index: Index, spots: list[Spot], given: dict[int, Study]) -> list[tuple[str, str | None]]:
+def place(
+    index: Index, spots: list[Spot], given: dict[int, Study], today: datetime.date = DAY
+) -> list[tuple[str, str | None]]:
     """As the driver does: who gets a box is held, and known."""
-    taken = schedule.place(index, spots, given)
+    taken = schedule.place(index, spots, given, today)
     known = {b.box for b in index.boxes}
     index.boxes += [BoxEntry(box=b.box, gpu="demo") for b in taken if b.box is not None and b.box not in known]
     return [(b.name, b.box) for b in taken]
@@ -124,6 +126,11 @@ def test_what_a_lost_box_had_not_finished_goes_with_the_baseline_to_a_spare_box(
     assert {t.state for t in index.tasks_of(gone.name)} == {"done", "moved"}
     assert len(index.tasks_of(new.name)) == 6
     assert place(index, [C, *busy(B)], given) == []
+
+
+def test_a_bundle_begun_after_midnight_bears_the_day_it_was_begun() -> None:
+    index, given, _ = lost([A, B, C])
+    assert place(index, [C, *busy(B)], given, DAY + datetime.timedelta(days=1)) == [("2026-11-22-demo-demo", C.box)]
 
 
 def test_only_unfinished_variants_go() -> None:

@@ -88,7 +88,7 @@ def _add_tasks(index: Index, entry: BundleEntry, study: Study, variants: Sequenc
 def place(index: Index, spots: Sequence[Spot], studies: Studies, today: datetime.date) -> list[BundleEntry]:
     """Give boxes to what waits for one; returns the bundles that a free box begins or goes on with now.
 
-    What no box of the cluster can take is marked failed, with the reason. A bundle that is begun anew is named of today.
+    What no box of the cluster can take is marked failed, with the reason. A new bundle bears today's date.
     """
     gone = {b.box for b in index.boxes if b.state == "lost"}  # Ray may not know it yet
     spots = [s for s in spots if s.box not in gone]

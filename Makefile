@@ -64,6 +64,7 @@ bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 ins
 
 bench-site: $(VENV)/.dev  ## how long the site takes beside MkDocs alone, what its pages weigh and score; writes benchmarks/SITE.md and PAGES.md
 	$(BIN)/python -m benchmarks.site
+	$(BIN)/python -m benchmarks.serving
 	$(BIN)/mkdocs build --strict --quiet
 	sh tools/install_lighthouse.sh .cache/node && $(BIN)/python -m benchmarks.pages public
 

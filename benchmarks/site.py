@@ -1,4 +1,4 @@
-"""How long a site takes: `python -m benchmarks.site` writes benchmarks/SITE.md.
+"""How long a site takes: `python -m benchmarks.site` writes its part of benchmarks/SITE.md.
 
 Bundles are made by a seed and labelled simulated. The same pages are built three ways in one run: with nothing made
 before, again with nothing changed, and by MkDocs alone from the same Markdown. `--bundles 1000` for the large one.
@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.keep import put
 from tests.makers import make_bundle
 
 ROOT = Path(__file__).parent.parent
@@ -130,11 +131,10 @@ def table(rows: list[tuple[int, int, float, dict[str, Cost]]]) -> str:
 
 
 def report(rows: list[tuple[int, int, float, dict[str, Cost]]], repeats: int, load: float) -> str:
-    """The whole of SITE.md."""
+    """The measured part of SITE.md."""
     versions = ", ".join(f"{n} {version(n)}" for n in ("mkdocs", "mkdocs-material", "vl-convert-python"))
-    return f"""# How long a site takes
-
-Written by `python -m benchmarks.site` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()}, {versions},
+    today, python = f"{datetime.now(UTC):%Y-%m-%d}", platform.python_version()
+    return f"""Written by `python -m benchmarks.site` on {today}: Python {python}, {versions},
 {os.cpu_count()} cores, 1-minute load {load:.1f} before the first build. Bundles are made by a seed and simulated: four
 variants at five load points, three repeats each, no answers. Medians of {repeats}.
 
@@ -161,7 +161,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="quantcase-bench-") as home:
             found, pages, size = rounds(Path(home), count, asked.repeats)
         rows.append((count, pages, size, {way: median(costs) for way, costs in found.items()}))
-        asked.out.write_text(report(rows, asked.repeats, load))
+        put(asked.out, "building", report(rows, asked.repeats, load))
         print(table(rows[-1:]), flush=True)
 
 

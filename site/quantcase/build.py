@@ -155,7 +155,7 @@ def make_case(store: Store, folder: Path, key: str, options: Options) -> Entry:
         last = store.read(folder, of) if facts == _facts(hashes, folder, options) else None
         if last is not None and digest.taken(view, last.digest()):
             remade = {o.uri: o for o in _dressed(_worded(view), [view])}
-            pages: Iterable[Output] = (remade.get(o.uri, o) for o in last.outputs())
+            pages: Iterable[Output] = (remade.get(o.uri) or _reworded(view, o) for o in last.outputs())
             packed = last.digest()  # as it is: pages across cases are known by its bytes
         else:
             pages, packed = _dressed(_case(view), [view]), digest.pack(head, view)
@@ -167,10 +167,16 @@ def _facts(hashes: Mapping[str, str], folder: Path, options: Options) -> str:
     return key_of(options, folder.name, combined({n: "" if n in _WORDS else content for n, content in hashes.items()}))
 
 
+def _reworded(view: CaseView, last: Output) -> Output:
+    """A page of the same rows as it was made last; of the case page, what a person wrote is written anew."""
+    if last.uri != f"cases/{view.case.id}/index.md":
+        return last
+    return Output(last.uri, case_page.reworded(view, str(last.data())), title=last.title)
+
+
 def _worded(view: CaseView) -> Iterator[Output]:
-    """The pages of one case that show what a person wrote, or the hash of it."""
+    """The pages beside the case page that show what a person wrote, or the hash of it."""
     base = f"cases/{view.case.id}"
-    yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
     yield Output(f"{base}/data/index.md", data.page(view))
     yield Output(f"{base}/notes/index.md", notes.page(view))
 
@@ -248,6 +254,7 @@ def _across(
 def _case(view: CaseView) -> Iterator[Output]:
     """The pages and files of one case."""
     base = f"cases/{view.case.id}"
+    yield Output(f"{base}/index.md", case_page.page(view), title=view.case.title)
     yield from _worded(view)
     yield Output(f"{base}/quality/index.md", quality.page(view))
     yield Output(f"{base}/plan/index.md", plan.page(view))

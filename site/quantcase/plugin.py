@@ -27,6 +27,7 @@ from quantcase.menu import Menu
 from quantcase.output import Output
 from quantcase.project import Project
 from quantcase.signs import joined
+from quantcase.standing import Standing
 
 log = get_plugin_logger(__name__)
 
@@ -40,10 +41,16 @@ class _Generated(File):
     def __init__(self, config: MkDocsConfig, output: Output, inclusion: InclusionLevel) -> None:
         super().__init__(output.uri, None, config.site_dir, config.use_directory_urls, inclusion=inclusion)
         self.generated_by, self.output, self.changed = "quantcase", output, True
+        self.stands = False  # what was built last lies where it will be written
 
     @property
     def _content(self) -> str | bytes:  # type: ignore[override]
         return self.output.data()
+
+    def copy_file(self, dirty: bool = False) -> None:
+        """Nothing, where the same content lies there already."""
+        if self.changed or not self.stands or not Path(self.abs_dest_path).is_file():
+            super().copy_file(dirty)
 
     def is_modified(self) -> bool:
         """What `mkdocs serve --dirty` asks, to build nothing else."""
@@ -73,6 +80,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
         self._before = 0
         self._serving = self._alone = False
         self._again: Again | None = None
+        self._standing: Standing | None = None
 
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Its presence alone tells MkDocs to keep this object from one build to the next."""
@@ -91,8 +99,16 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
             self._again.begin(config)
         return config
 
+    def on_pre_build(self, *, config: MkDocsConfig) -> None:
+        """While serving, files of the last build are written over rather than removed and made."""
+        self._standing = (self._standing or Standing()) if self._again is not None else None
+        if self._standing is not None:
+            self._standing.put_aside(Path(config.site_dir))
+
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
         """Put the client's own files in, take what is left out away, and add every generated page and asset."""
+        if self._standing is not None:
+            self._standing.put_back(Path(config.site_dir))
         with _told():
             self._own_files(files, config)
             pages = {f.src_uri: f for f in files.documentation_pages()}
@@ -113,6 +129,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
             ran = self._project.executed({uri: Path(str(f.abs_src_path)) for uri, f in books.items()}, catalog)
             for uri, path in ran.items():
                 books[uri].abs_src_path = str(path)
+        self._files = [f.abs_dest_path for f in files]
         return files
 
     def _own_files(self, files: Files, config: MkDocsConfig) -> None:
@@ -127,7 +144,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
     def _file(self, config: MkDocsConfig, output: Output, *, listed: bool) -> _Generated:
         file = _Generated(config, output, InclusionLevel.UNDEFINED if listed else InclusionLevel.NOT_IN_NAV)
         made_from = output.made_from()
-        file.changed = self._built.get(output.uri) != made_from
+        file.changed, file.stands = self._built.get(output.uri) != made_from, self._standing is not None
         self._built[output.uri] = made_from
         return file
 
@@ -242,6 +259,12 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
             output = joined(client.numbers_html(self._project.site, output))
             self._again.wrote(page.file.src_uri, output, (self._entries or [])[self._before :])
         return output
+
+    @event_priority(-100)  # after whoever else writes into the site
+    def on_post_build(self, *, config: MkDocsConfig) -> None:
+        """While serving, what no page is any more goes."""
+        if self._standing is not None:
+            self._standing.tidy(Path(config.site_dir), self._files)
 
     def on_build_error(self, *, error: Exception, **_: Any) -> None:
         """What was not built is built the next time."""

@@ -10,6 +10,7 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import Abort
 
 from tests.makers import make_bundle
 from tests.site.test_mkdocs import project
@@ -84,6 +85,39 @@ def test_only_what_changed_is_rendered_and_the_site_is_that_of_a_fresh_build(
     assert not [n for n in changed if n.startswith("cases/case-1/")]
     assert 0 < len(rendered) < whole - 5  # of one case, and those across cases that name its fault
     assert third == Server(home, tmp_path / "fresh").build()
+
+
+def test_what_is_no_page_any_more_goes_and_what_is_as_it_was_is_not_written_again(home: Path, tmp_path: Path) -> None:
+    (home / "docs" / "deep" / "down").mkdir(parents=True)
+    (home / "docs" / "deep" / "down" / "page.md").write_text("# Deep\n")
+    (home / "docs" / "loose.txt").write_text("a file at the top\n")
+    served = tmp_path / "served"
+    server = Server(home, served)
+    server.build()
+    csv = served / "cases/case-1/data/files/cells.csv"
+    assert (served / "deep/down/page/index.html").is_file()
+    before = csv.stat()
+    (home / "docs" / "loose.txt").unlink()
+    shutil.rmtree(home / "docs" / "deep")
+    shutil.rmtree(home / "results" / "case-0")
+    assert server.build() == Server(home, tmp_path / "fresh").build()
+    assert not (served / "deep").exists()
+    assert not list(served.glob(".*"))
+    assert (csv.stat().st_ino, csv.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    # a file of the bundle that changed is written over
+    (home / "results" / "case-1" / "notes.md").write_text("written over\n")
+    assert [n for n, data in server.build().items() if data == b"written over\n"]
+
+
+def test_after_a_build_that_failed_all_is_written_anew(home: Path, tmp_path: Path) -> None:
+    server = Server(home, tmp_path / "served")
+    first = server.build()
+    options = (home / "mkdocs.yml").read_text()
+    (home / "mkdocs.yml").write_text(options.replace("quantcase: {", "quantcase: {cases: [nowhere], "))
+    with pytest.raises(Abort):
+        server.build()
+    (home / "mkdocs.yml").write_text(options)
+    assert server.build() == first
 
 
 def test_a_new_title_in_the_menu_changes_every_page(home: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from quantcase.pages.findings import (
 from quantcase.pages.view import CaseView, render
 from quantcase.text import counted, fixed, load_words, number, percent, plain, said, signed_percent, text
 
-__all__ = ["case_json", "page"]
+__all__ = ["case_json", "page", "reworded"]
 
 _UNKNOWN = ("–", text("–"), text("unknown"))
 _MEMORY = (*PARTS.values(), "kv_cache_tokens", "vram_idle_mib", "vram_loaded_mib", "vram_peak_mib")
@@ -47,6 +47,7 @@ _PER_GPU = (
     "What the engine states is of one GPU of the server, its first worker, and is not added up; the driver&#39;s "
     "figures are sums over its GPUs. Weights and contexts are compared between servers of as many GPUs only."
 )
+_LEARNED = "\n## What I learned\n\n"  # the last heading of the template
 _KIND_WORDS = {"recommend": "✓ recommend", "caution": "! caution", "avoid": "✗ avoid", "none": "– no verdict"}
 
 
@@ -70,6 +71,15 @@ def page(view: CaseView) -> str:
         next_steps=_next_steps(case),
         learned=learned.section(view),
     )
+
+
+def reworded(view: CaseView, before: str) -> str:
+    """The page as it was made `before` of the same figures, dressed, with what its author writes now.
+
+    An author's words stand in the last section alone, as HTML in one line: no table or chart of ours is among them.
+    """
+    kept, heading, _ = before.rpartition(_LEARNED)
+    return f"{kept}{heading}{learned.section(view)}\n"
 
 
 def _answer(view: CaseView) -> str:

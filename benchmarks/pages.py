@@ -27,6 +27,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 LEAST = {"performance": 95, "accessibility": 100, "best-practices": 95, "seo": 95}
+MUST = ("home", "case", "costs", "compare")  # what a client opens first; the others are told beside them
 MOST_KB = 350
 AUDITS = {
     "LCP, s": ("largest-contentful-paint", 1000, 1), "TBT, ms": ("total-blocking-time", 1, 0),
@@ -118,13 +119,14 @@ the rest does not.
 
 {table(pages)}
 
-Wanted: {least}; less than {MOST_KB} KB sent before anything is asked for; no layout shift. Of cases the one with the
-longest page is measured. LCP: largest contentful paint. TBT: total blocking time. CLS: cumulative layout shift.
+Wanted of {", ".join(MUST)}: {least};
+less than {MOST_KB} KB sent before anything is asked for; no layout shift. Of cases the one with the longest page is
+measured. LCP: largest contentful paint. TBT: total blocking time. CLS: cumulative layout shift.
 """
 
 
 def main() -> None:
-    """Measure and write; exits 1 when a page falls short."""
+    """Measure and write; exits 1 when a page that must be good falls short."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("site", type=Path, nargs="?", default=ROOT / "public")
     parser.add_argument("--lighthouse", type=Path, default=ROOT / ".cache" / "node")
@@ -143,8 +145,11 @@ def main() -> None:
             pages.append(page(kind, [measured(f"{address}/{place}", asked.lighthouse) for _ in range(asked.repeats)]))
             asked.out.write_text(report(pages, asked.repeats, load, version), "utf-8")
             print(table(pages[-1:]).splitlines()[-1], flush=True)
-    if short := [p.kind for p in pages if not p.good]:
-        raise SystemExit(f"these fall short: {', '.join(short)}")
+    short = [p.kind for p in pages if not p.good]
+    if short:
+        print(f"these fall short: {', '.join(short)}")
+    if any(kind in MUST for kind in short):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import html
 import re
+import time
 import urllib.request
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, ViewportSize
+from playwright.sync_api import Browser, Page, Response, Route, ViewportSize
 
 from tests.browser.kinds import KINDS, address, opened
 
@@ -37,15 +38,23 @@ def _sent(response: Response) -> int:
     return len(body) if response.url.endswith((".png", ".gz")) else min(len(body), len(gzip.compress(body, 6)))
 
 
+def late(route: Route) -> None:
+    """A script that comes when the page is painted already, and all after it: a header that it makes to be sorted by
+    takes the room that it took."""
+    time.sleep(0.15)
+    route.continue_()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_is_light_and_stands_still(browser: Browser, site: tuple[str, str], kind: str) -> None:
     context = browser.new_context(viewport=PHONE)
     context.add_init_script(SHIFTS)
     page = context.new_page()
+    page.route("**/assets/quantcase/tables.js", late)
     parts = weighed(page, address(site, kind))
     assert not [u for u in parts if u.endswith((SEARCH, "vega.js"))]
     assert sum(parts.values()) < MOST_KB * 1000, parts
-    assert page.evaluate("window.moved") < 0.01
+    assert page.evaluate("window.moved") == 0
     context.close()
 
 

@@ -116,7 +116,10 @@
     figure.append(tip);
     figure.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
     live.addEventListener("pointerleave", () => { tip.hidden = true; });
-    if (still.scrollWidth > still.clientWidth + 1) still.tabIndex = 0; // it scrolls: by keys, too
+    new ResizeObserver(() => { // told after a layout, which asking here would force; what does not scroll is no Tab stop
+      if (still.scrollWidth > still.clientWidth + 1) still.tabIndex = 0;
+      else still.removeAttribute("tabindex");
+    }).observe(still);
 
     /** Vega's own tooltip writes a style sheet into the page; this one writes text. @type {(h: any, e: any, i: any, v: any) => void} */
     function point(_handler, event, _item, value) {

@@ -73,9 +73,8 @@ def agree(name: str, ours: float | None, theirs: float | None, where: str) -> No
     """
     if ours is None or theirs is None or math.isclose(ours, theirs, rel_tol=_APART, abs_tol=0.01):
         return
-    unit = (
-        "; one is in seconds, the other in milliseconds" if 900 < max(ours, theirs) / min(ours, theirs) < 1100 else ""
-    )
+    low, high = sorted((ours, theirs))
+    unit = "; one is in seconds, the other in milliseconds" if 900 * low < high < 1100 * low else ""
     raise QuantcaseError(
         f"{where}: {name} is {theirs:g}, its requests give {ours:g}{unit}", fix="is it the tool's own file, unedited?"
     )

@@ -163,6 +163,7 @@ def test_a_rate_is_an_open_loop(tmp_path: Path) -> None:
         (lambda d: d["itls"].__setitem__(1, "x"), r"itls\[1\]: is no list"),
         (lambda d: d["itls"][1].__setitem__(0, -1), r"itls\[1\]\[0\]: -1 is not between"),
         (lambda d: d.update(completed=13), "do not add up"),
+        (lambda d: d.update(completed=0, failed=0), "request_throughput is .*, its requests give 0;"),
         (lambda d: d.pop("completed"), "is no result of `vllm bench serve`"),
         (lambda d: d.update(num_prompts=True), "num_prompts: 'True' is no number"),
     ],

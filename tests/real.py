@@ -11,7 +11,9 @@ import atexit
 import tempfile
 from pathlib import Path
 
-__all__ = ["CPU", "CPU_BUNDLE", "RESULTS", "committed"]
+from quantcase.catalog import Case, read
+
+__all__ = ["CPU", "CPU_BUNDLE", "RESULTS", "cases", "committed"]
 
 ROOT = Path(__file__).parents[1]
 CPU = "2026-11-21-cpu-cpu"
@@ -24,6 +26,11 @@ def committed() -> list[Path]:
     """The bundles of ``results/`` that git keeps."""
     folders = sorted(p for p in (ROOT / "results").iterdir() if p.is_dir())
     return [p for p in folders if not any(own in p.name for own in _OWN)]
+
+
+def cases(*names: str) -> list[Case]:
+    """These cases alone: reading and checking all bundles takes seconds."""
+    return [read(RESULTS / name) for name in names]
 
 
 def _linked() -> Path:

@@ -9,8 +9,9 @@ import base64
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -23,6 +24,7 @@ from quantcase.pages.view import Options
 __all__ = ["Job", "make"]
 
 _LEAST = 6  # cases that are worth the start of processes
+_LASTS = 100  # cases of one process: what libraries keep (V8 above all) grows with each, and goes with the process
 
 
 class Job(Struct):
@@ -48,29 +50,35 @@ def make(jobs: Sequence[Job], processes: int) -> None:
 
 
 def _serve(queue: SimpleQueue[Job]) -> None:
-    """One process, fed until there is nothing left or it ended."""
+    """One process after another, until there is nothing left or one ended by itself."""
+    while not queue.empty() and _fed(queue):
+        pass
+
+
+def _fed(queue: SimpleQueue[Job]) -> bool:
+    """One process, fed with the cases that it lasts for; whether it made them all."""
     drawn = charts.folder()
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), charts.ENV: str(drawn or "")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "quantcase.workers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise ValueError("a process without pipes")  # what PIPE rules out
-        while True:
-            try:
-                job = queue.get_nowait()
-            except Empty:
-                break
-            try:
+    command = [sys.executable, "-m", "quantcase.workers"]
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+            if process.stdin is None or process.stdout is None:
+                raise ValueError("a process without pipes")  # what PIPE rules out
+            for job in islice(_taken(queue), _LASTS):
                 process.stdin.write(base64.b64encode(msgspec.msgpack.encode(job)) + b"\n")
                 process.stdin.flush()
-            except BrokenPipeError:
-                break
-            if process.stdout.readline() != b"done\n":
-                break  # it ended: its words are on stderr, and the caller makes the case itself
+                if process.stdout.readline() != b"done\n":
+                    return False  # it ended: its words are on stderr, and the caller makes the case itself
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _taken(queue: SimpleQueue[Job]) -> Iterator[Job]:
+    while True:
         try:
-            process.stdin.close()
-        except BrokenPipeError:
+            yield queue.get_nowait()
+        except Empty:
             return
 
 

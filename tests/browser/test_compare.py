@@ -28,7 +28,7 @@ from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
 from quantcase.text import number, signed_percent
 from tests.browser.test_site import opened
-from tests.real import RESULTS
+from tests.real import cases
 from tests.site.test_history import SLOWER_FP8, a_run
 
 pytestmark = pytest.mark.browser
@@ -50,8 +50,8 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CaseDocument]:
     out = tmp_path_factory.mktemp("runs")
     a_run(out, 1)
     a_run(out, 2, engine="0.27.0", speed=SLOWER_FP8, grade="simulated")
-    cases = [*load(out).cases, *(c for c in load(RESULTS).cases if c.id in (CPU, H200, GH200))]
-    return {d.case: d for d in compare.documents([CaseView(c, Options()) for c in cases])}
+    shown = [*load(out).cases, *cases(CPU, H200, GH200)]
+    return {d.case: d for d in compare.documents([CaseView(c, Options()) for c in shown])}
 
 
 @pytest.fixture(scope="module")

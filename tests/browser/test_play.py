@@ -16,14 +16,13 @@ from playwright.sync_api import Browser, Page
 
 from quantcase.analysis.cost_table import Budget, Inputs, document, mix, rows
 from quantcase.analysis.fit import CONSTANTS, Ask, estimate, fit
-from quantcase.catalog import load
 from quantcase.pages import costs
 from quantcase.pages import fit as fit_page
 from quantcase.pages.view import CaseView, Options
 from quantcase.signs import written_in
 from quantcase.text import number, percent, span
 from tests.browser.test_site import opened
-from tests.real import RESULTS
+from tests.real import CPU, cases
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -84,14 +83,14 @@ def test_at_the_defaults_the_calculator_shows_what_the_page_says(
 
 
 def test_both_languages_make_the_same_rows_over_a_grid(browser: Browser, site: tuple[str, str]) -> None:
-    cases = [costs.cost_of(CaseView(c, Options())) for c in load(RESULTS).cases]
-    cases = [replace(c, price=c.price or 0.07) for c in cases if c.lanes]
-    assert len(cases) >= 2
-    cases[0] = replace(cases[0], gpus={v: 1 + i % 3 for i, v in enumerate(cases[0].variants)})
+    shown = [costs.cost_of(CaseView(c, Options())) for c in cases(CPU, "2026-11-21-h200-h200-shape")]
+    priced = [replace(c, price=c.price or 0.07) for c in shown if c.lanes]
+    assert len(priced) == 2
+    priced[0] = replace(priced[0], gpus={v: 1 + i % 3 for i, v in enumerate(priced[0].variants)})
     budgets = (None, Budget("e2e", 700), Budget("e2e", 100), Budget("ttft", 125.5), Budget("ttft", 1))
     mixes: tuple[dict[str, float], ...] = ({}, {"chat": 0}, {"chat": 0.3, "batch": 7})
     grid = [
-        Inputs({cases[0].id: price} if price else {}, use, gpus, rate, budget, weights)
+        Inputs({priced[0].id: price} if price else {}, use, gpus, rate, budget, weights)
         for price, (use, gpus, rate), budget, weights in itertools.product(
             (None, 1.237), ((1.0, 1, 1.0), (0.37, 7, 0.913)), budgets, mixes
         )
@@ -99,12 +98,12 @@ def test_both_languages_make_the_same_rows_over_a_grid(browser: Browser, site: t
     js = f"async ([d, g]) => {{ const m = await {COSTS};"
     js += " return d.cases.flatMap(c => g.map(i => [m.rows(c, i), m.mix(c, i)])); }"
     with opened(browser, f"{site[0]}/costs/") as page:
-        theirs = page.evaluate(js, [document(cases), [plain(asdict(i)) for i in grid]])
-    ours = [(rows(c, i), mix(c, i)) for c in cases for i in grid]
-    assert len(theirs) == len(ours) == len(cases) * 60
+        theirs = page.evaluate(js, [document(priced), [plain(asdict(i)) for i in grid]])
+    ours = [(rows(c, i), mix(c, i)) for c in priced for i in grid]
+    assert len(theirs) == len(ours) == len(priced) * 60
     for mine, other in zip(ours, theirs, strict=True):
         assert same([[plain(asdict(r)) for r in part] for part in mine], other)
-    stated = [r.saving for c in cases for i in grid for r in rows(c, i)]
+    stated = [r.saving for c in priced for i in grid for r in rows(c, i)]
     assert any(stated)
     assert not all(stated)
 

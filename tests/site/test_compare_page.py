@@ -35,7 +35,7 @@ from quantcase.catalog import load
 from quantcase.pages import compare
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle, study
-from tests.real import RESULTS
+from tests.real import cases
 from tests.site.test_history import a_run, small
 
 CPU, H200, GH200 = "2026-11-21-cpu-cpu", "2026-11-21-h200-h200-shape", "2025-10-09-gh200-shimmy-moe"
@@ -45,7 +45,7 @@ CPU, H200, GH200 = "2026-11-21-cpu-cpu", "2026-11-21-h200-h200-shape", "2025-10-
 def views() -> dict[str, CaseView]:
     """The project's own bundles: an H200 with dummy weights, a CPU with quality, a published table."""
     options = Options()
-    return {c.id: CaseView(c, options) for c in load(RESULTS).cases if c.id in (CPU, H200, GH200)}
+    return {c.id: CaseView(c, options) for c in cases(CPU, H200, GH200)}
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from collector.bundle import metrics
 from collector.bundle.schema import RequestRow, rounded
 from collector.study import Load
 from quantcase.analysis.little import Agreement, Little, agreement, little
-from quantcase.catalog import Case, load
+from quantcase.catalog import load
 from quantcase.pages.little import row
 from tests.makers import make_bundle
-from tests.real import RESULTS
+from tests.real import CPU, cases
 
 
 def request(index: int, begun: float, e2e: float, ttft: float = 0.1, tokens: int = 10) -> RequestRow:
@@ -105,12 +105,8 @@ def test_the_tolerance_holds_for_any_closed_loop(seed: int) -> None:
     assert not doubled.fits
 
 
-def case_of(name: str) -> Case:
-    return next(c for c in load(RESULTS).cases if c.id.endswith(name))
-
-
 def test_the_h200_bundle_agrees_in_every_repeat() -> None:
-    case = case_of("h200-h200-shape")
+    (case,) = cases("2026-11-21-h200-h200-shape")
     found = agreement(case)
     assert len(found.rows) == len(case.cells)
     assert found.left_out == 0
@@ -130,7 +126,7 @@ def test_the_h200_bundle_agrees_in_every_repeat() -> None:
 
 
 def test_the_cpu_bundle_agrees_and_names_the_repeats_with_empty_slots() -> None:
-    found = agreement(case_of("cpu-cpu"))
+    found = agreement(*cases(CPU))
     assert not found.unfit
     assert [(r.variant, r.load, r.repeat) for r in found.empty] == [("f16", "c4", 1), ("q8_0", "c4", 1)]
     _, seen, state = row(found)
@@ -139,7 +135,7 @@ def test_the_cpu_bundle_agrees_and_names_the_repeats_with_empty_slots() -> None:
 
 
 def test_what_was_published_or_failed_is_said(tmp_path: Path) -> None:
-    assert row(agreement(case_of("gh200-shimmy-moe")))[2] == "none"
+    assert row(agreement(*cases("2025-10-09-gh200-shimmy-moe")))[2] == "none"
     make_bundle(tmp_path)
     (case,) = load(tmp_path).cases
     rows = agreement(case)

@@ -21,7 +21,7 @@ from quantcase.pages import same_bits
 from quantcase.pages.view import CaseView, Options
 from tests import makers
 from tests.makers import STUDY, make_bundle
-from tests.real import RESULTS
+from tests.real import cases
 
 # fp8 runs at 0.66 of the baseline's time a token, int8 at 0.50, awq and gptq both at 0.55.
 SPEED = {**makers.SPEED, "gptq": 0.55, "int8": 0.50}
@@ -142,7 +142,7 @@ def test_answers_are_paired_with_each_other(view: CaseView) -> None:
 
 
 def test_the_recorded_h200_run_names_no_winner_between_awq_and_gptq() -> None:
-    case = next(c for c in load(RESULTS).cases if c.id == "2026-11-21-h200-h200-shape")
+    (case,) = cases("2026-11-21-h200-h200-shape")
     view = CaseView(case, Options())
     awq, eight = pairs(case, view.estimates, {})
     assert (awq.first.variant, awq.second.variant) == ("awq", "gptq")

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c r
 # Material prints a notice about MkDocs 2 at every build; docs/guide/publish.md tells that story once.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo site serve test lint test-slow test-engines bench bench-site pyz lock install-hashed fuzz audit clean
+.PHONY: help demo site serve test lint lint-js test-slow test-engines bench bench-site pyz lock install-hashed fuzz audit clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,11 @@ lint: $(VENV)/.dev  ## ruff and mypy, strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-js:  ## the types of the site's scripts, strict (TypeScript from npm; files that say @ts-check)
+	sh tools/install_typescript.sh .cache/node
+	.cache/node/node_modules/.bin/tsc --noEmit --allowJs --strict --target es2022 --lib es2022,dom,dom.iterable \
+	  --module esnext --moduleResolution bundler --moduleDetection force site/quantcase/assets/*.js
 
 test: $(VENV)/.dev  ## all tests but those of engines that are not installed by default
 	sh tools/ensure_chromium.sh

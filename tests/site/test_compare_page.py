@@ -329,6 +329,18 @@ def test_there_is_an_index_and_one_file_a_case_and_no_figure_twice(docs: dict[st
     )
 
 
+def test_two_variants_with_figures_of_the_newest_whole_case_are_shown_first(docs: dict[str, CaseDocument]) -> None:
+    whole = docs[H200]
+    idle = {name: msgspec.structs.replace(v, cells={}) for name, v in whole.variants.items()}
+    unserved = changed(whole, case="newest", variants={**idle, "bf16": whole.variants["bf16"]})
+    cut = changed(whole, case="newer", status="interrupted")
+    shown = [(H200, "bf16"), (H200, "fp8")]
+    assert scripts([unserved, cut, whole])["cases.js"]["usual"] == [list(pair) for pair in shown]
+    assert scripts([unserved, cut])["cases.js"]["usual"] == [["newer", variant] for _, variant in shown]
+    assert scripts([unserved])["cases.js"]["usual"] == [["newest", variant] for variant in list(whole.variants)[:2]]
+    assert scripts([])["cases.js"]["usual"] == []
+
+
 def test_the_index_stays_small_for_a_thousand_cases(docs: dict[str, CaseDocument]) -> None:
     many = [changed(docs[H200], case=f"case-{i}") for i in range(1000)]
     text = dict(compare.files(many[:1000]))["cases.js"]

@@ -6,7 +6,7 @@
 (function () {
   "use strict";
   /** @typedef {{case: string, title: string, grade: string, weights: string, gpu: string, variants: string[]}} Entry */
-  /** @typedef {{metrics: any[], fixed: any, singles: Record<string, [string, boolean]>, cases: Entry[]}} Index */
+  /** @typedef {{metrics: any[], fixed: any, singles: Record<string, [string, boolean]>, cases: Entry[], usual: string[][]}} Index */
   const SAFE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
   const SHAPES = { faster: "▲", slower: "▼", equivalent: "=", negligible: "≈", inconclusive: "?" };
   const WORDS = { faster: "faster", slower: "slower", equivalent: "equivalent", negligible: "different, negligible",
@@ -285,12 +285,11 @@
         status.textContent = "The list of cases could not be loaded. The case pages below hold the figures.";
         return;
       }
-      const cases = /** @type {Index} */ (index).cases.filter((c) => SAFE.test(c.case) && c.variants.length);
+      const { usual, cases: all } = /** @type {Index} */ (index), cases = all.filter((c) => SAFE.test(c.case) && c.variants.length);
       pickers.forEach(([of]) => fill(of, cases.map((c) => [c.case, `${c.case} (${c.grade}, ${c.weights} weights)`])));
-      const [first] = cases, usual = first ? [[first.case, first.variants[0]], [first.case, first.variants[1] ?? first.variants[0]]] : [];
       const given = location.hash.startsWith("#a=") ? asked() : null;
-      (given ?? usual).forEach(([id, variant], side) => set(side, id, variant));
-      if (!first) status.textContent = "There is no case with variants to compare.";
+      (given ?? usual.filter(([id]) => SAFE.test(id))).forEach(([id, variant], side) => set(side, id, variant));
+      if (!cases.length) status.textContent = "There is no case with variants to compare.";
       else await draw();
       if (location.hash.startsWith("#a=") && !given) status.textContent += " The address names a variant that is not here.";
     }

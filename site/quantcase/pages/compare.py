@@ -48,6 +48,7 @@ class _Index(Struct):
     fixed: dict[str, dict[str, State]]
     singles: dict[str, tuple[str, bool]]
     cases: list[_Entry]
+    usual: list[tuple[str, str]]  # the two (case, variant) that are shown before anything is chosen
 
 
 def documents(views: Sequence[CaseView]) -> list[CaseDocument]:
@@ -72,9 +73,20 @@ def _document(view: CaseView) -> CaseDocument:
 def files(found: Sequence[CaseDocument]) -> Iterator[tuple[str, str]]:
     """(name below `compare/`, content) of the index and of each case's figures."""
     entries = [_Entry(c.case, c.title, c.grade, c.weights, c.gpu, list(c.variants)) for c in found]
-    yield "cases.js", _script(_Index(metrics(), FIXED, SINGLES, entries))
+    yield "cases.js", _script(_Index(metrics(), FIXED, SINGLES, entries, _usual(found)))
     for case in found:
         yield f"cases/{case.case}.js", _script(msgspec.structs.replace(case, hardware=None))
+
+
+def _usual(found: Sequence[CaseDocument]) -> list[tuple[str, str]]:
+    """The baseline of the newest case that is whole, and its first variant beside it: both with figures."""
+    for whole in (True, False):
+        for case in found:
+            served = [name for name, v in case.variants.items() if v.cells]
+            if len(served) > 1 and (not whole or (case.sound and case.status == "complete")):
+                first = case.baseline if case.baseline in served else served[0]
+                return [(case.case, name) for name in (first, next(name for name in served if name != first))]
+    return [(case.case, name) for case in found for name in list(case.variants) * 2][:2]
 
 
 def _script(document: Struct) -> str:

@@ -73,7 +73,9 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
     config_scheme = tuple((name, c.Optional(c.Type(object))) for name in client.Settings.__struct_fields__)
 
     def __init__(self) -> None:
-        self._built: dict[str, object] = {}  # what each file was made from when it was built last
+        self._built: dict[str, object] = {}  # what each file is made from in this build
+        self._last: dict[str, object] = {}  # and in the build before it
+        self._files: list[str] = []  # where all files of this build go
         self._packed: dict[str, bytes] = {}
         self._page: str | None = None  # what the template gets, while the search index sees less
         self._entries: list[Any] | None = None
@@ -109,6 +111,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
         """Put the client's own files in, take what is left out away, and add every generated page and asset."""
         if self._standing is not None:
             self._standing.put_back(Path(config.site_dir))
+        self._last, self._built = self._built, {}
         with _told():
             self._own_files(files, config)
             pages = {f.src_uri: f for f in files.documentation_pages()}
@@ -144,7 +147,7 @@ class QuantcasePlugin(BasePlugin[LegacyConfig]):  # type: ignore[no-untyped-call
     def _file(self, config: MkDocsConfig, output: Output, *, listed: bool) -> _Generated:
         file = _Generated(config, output, InclusionLevel.UNDEFINED if listed else InclusionLevel.NOT_IN_NAV)
         made_from = output.made_from()
-        file.changed, file.stands = self._built.get(output.uri) != made_from, self._standing is not None
+        file.changed, file.stands = self._last.get(output.uri) != made_from, self._standing is not None
         self._built[output.uri] = made_from
         return file
 

@@ -24,7 +24,7 @@ from quantcase.pages.view import Options
 __all__ = ["Job", "make"]
 
 _LEAST = 6  # cases that are worth the start of processes
-_LASTS = 100  # cases of one process: what libraries keep (V8 above all) grows with each, and goes with the process
+_LASTS = 100  # cases of one process: what it holds grows a little with each, and goes with it
 
 
 class Job(Struct):

@@ -191,12 +191,10 @@ class Server:
                 await writer.drain()
                 await asyncio.sleep(0)
                 if now and i == 2 and fault in ("killed", "oom"):
-                    if fault == "oom":
-                        _log("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
-                    os.kill(os.getpid(), signal.SIGKILL)
-        finally:  # the client may hang up as soon as it has the last piece
-            if now and fault == "gone":
-                os._exit(0)
+                    break
+        finally:  # whether the client has hung up by then or not: it does as soon as it has the last piece, or is late
+            if now:
+                _end(fault)
         if kind == "reset":
             raw = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # an RST, not a FIN
@@ -205,6 +203,16 @@ class Server:
             writer.write(b"0")
             await writer.drain()
         return kind not in ("reset", "half-event", "bad-length", "bad-chunk-size", "slow-loris")
+
+
+def _end(fault: str) -> None:
+    """The end of this process, if that is its fault."""
+    if fault == "oom":
+        _log("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
+    if fault in ("killed", "oom"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "gone":
+        os._exit(0)
 
 
 async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, bytes]]:

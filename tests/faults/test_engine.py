@@ -117,7 +117,7 @@ ENDS = {
     "killed": "the engine died during chat c2",
     "oom": "the engine died during chat c2",
     "gone": "the engine ",  # died before, or during, the warm-up: it ends by itself, in a pause
-    "hang": "the engine hangs: no request of the warm-up of chat c2, and none alone, was answered within 3 s",
+    "hang": f"no request of the warm-up of chat c2, and none alone, was answered within {TIMEOUT_S:g} s",
     "stuck": "the engine hangs in chat c1: no reply got a byte for ",
     "broken": f"all {N} requests of chat c1 failed: HTTP 500: out of cheese",
     "at-start": "the engine was ended by SIGKILL",

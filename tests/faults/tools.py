@@ -16,7 +16,7 @@ from tests.e2e.tools import COLLECT, environment, processes, until
 from tests.faults.server import REPLIES, TOKENS
 
 SERVER = Path(__file__).with_name("server.py")
-TIMEOUT_S = 3.0  # of one request: long enough for a busy machine, short enough to wait for
+TIMEOUT_S = 5.0  # of one request: long enough for a busy machine, short enough to wait for
 
 _STUDY = """
 id = "faults"

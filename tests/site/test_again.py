@@ -109,6 +109,16 @@ def test_what_is_no_page_any_more_goes_and_what_is_as_it_was_is_not_written_agai
     assert [n for n, data in server.build().items() if data == b"written over\n"]
 
 
+def test_a_generated_file_comes_back_when_the_file_that_stood_in_for_it_goes(home: Path, tmp_path: Path) -> None:
+    server = Server(home, tmp_path / "served")
+    first = server.build()
+    own = home / "docs" / "llms.txt"
+    own.write_text("written by hand\n")
+    assert server.build()["llms.txt"] == b"written by hand\n"
+    own.unlink()
+    assert server.build() == first
+
+
 def test_after_a_build_that_failed_all_is_written_anew(home: Path, tmp_path: Path) -> None:
     server = Server(home, tmp_path / "served")
     first = server.build()

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import html
-import random
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import markdown
 import msgspec
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.bundle.answers import QualityItem, QualityRow
 from collector.bundle.check import check_bundle
-from collector.bundle.read import QuantcaseError, open_bundle
+from collector.bundle.read import open_bundle
 from collector.bundle.schema import Grade
 from collector.bundle.write import BundleWriter
-from collector.study import Study, loads
 from quantcase.analysis.card import card, clean, front_matter, hub_id, metadata
 from quantcase.catalog import Case
 from quantcase.pages import cards
 from quantcase.pages.view import CaseView, Options
-from quantcase.publish_cards import publish_cards, refusal, repository
-from tests.makers import STUDY, make_bundle, variant_row
+from tests.makers import make_bundle, variant_row
+from tests.site.card_bundles import small, study, view_of, with_answers
 
-SUITES = '[[quality]]\nkind = "exact"\n[[quality]]\nkind = "labels"\ndataset = "acme/banking"\nname = "bank"\n'
 HOSTILE = [
     "x: y\n---\n# Owned\n- a: b",
     "<script>alert(1)</script> | cell | `code` [x](javascript:alert(1)) ![i](http://e.vil/x.png)",
@@ -43,53 +37,6 @@ HOSTILE = [
     "null",
     "1. one",
 ]
-
-
-def study(weights: str = "real", **more: Any) -> Study:
-    made = loads(STUDY.format(weights=weights) + SUITES, "test")
-    chat, batch = made.workloads
-    made.workloads = [  # one load point each: the figures behind a card are tested where they are worked out
-        msgspec.structs.replace(chat, concurrency=[16]), msgspec.structs.replace(batch, concurrency=[32]),
-    ]  # fmt: skip
-    return msgspec.structs.replace(made, **more)
-
-
-def small(weights: str = "real", **more: Any) -> Study:
-    """The baseline and fp8 under one workload."""
-    whole = study(weights)
-    return study(weights, **{"variants": whole.variants[:2], "workloads": whole.workloads[:1], **more})
-
-
-def with_answers(folder: Path, lost: dict[str, int], n: int = 400) -> None:
-    """Every variant but bf16-fp8kv answers `n` prompts of `exact` and 60 of `bank`; the baseline is right on 3 of 4."""
-    writer = BundleWriter.resume(folder)
-    r = random.Random(7)
-    for suite, count in (("exact", n), ("bank", 60)):
-        items = [
-            QualityItem(
-                suite=suite, task=f"task{i % 2}", prompt_id=f"{suite}/{i}", prompt_sha256="0" * 64, prompt="?",
-                reference="4", scorer="number",
-            )
-            for i in range(count)
-        ]  # fmt: skip
-        writer.answers.add_items(suite, items)
-        right = [r.random() < 0.75 for _ in items]
-        for name in [v.name for v in writer.study.variants if v.name != "bf16-fp8kv"]:
-            gone = set([i for i, ok in enumerate(right) if ok][: lost.get(name, 0)])
-            for i, item in enumerate(items):
-                ok = right[i] and i not in gone
-                writer.answers.add(
-                    QualityRow(
-                        variant=name, start=1, suite=suite, task=item.task, prompt_id=item.prompt_id,
-                        prompt_sha256="0" * 64, output="4" if ok else "5", score=float(ok), output_tokens=1,
-                    )
-                )  # fmt: skip
-    writer.close("complete")
-
-
-def view_of(folder: Path, options: Options | None = None) -> CaseView:
-    bundle = open_bundle(folder)
-    return CaseView(Case(bundle, bundle.study(), []), options or Options())
 
 
 @pytest.fixture(scope="module")
@@ -382,103 +329,9 @@ def test_without_a_price_or_a_load_sentences_say_so(tmp_path: Path) -> None:
     assert "> **This run is interrupted: " in half
 
 
-# -- publishing
-
-
-def run(folder: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(publish_cards, [str(folder), *arguments])
-
-
-def test_by_default_nothing_leaves_and_what_would_go_where_is_shown(
-    folder: Path, view: CaseView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not even imported
-    result = run(folder, "--repo-prefix", "acme/llama")
-    assert result.exit_code == 0
-    size = len(cards.readme(view, "awq").encode())
-    assert f"would upload README.md ({size:,} bytes) of awq to https://huggingface.co/acme/llama-awq\n" in result.output
-    assert "acme/llama-fp8" in result.output
-    assert "bf16" not in result.output  # neither the baseline nor a KV cache makes another checkpoint
-    assert "    base_model_relation: quantized" in result.output
-    assert result.output.endswith("nothing was uploaded: add --upload\n")
-    assert "ORG/NAME-awq" in run(folder, "--variant", "awq").output
-    assert "acme/llama-bf16-fp8kv" in run(folder, "--variant", "bf16-fp8kv", "--repo-prefix", "acme/llama").output
-
-
-def test_an_upload_goes_to_each_repository_with_the_token_of_the_environment(
-    folder: Path, view: CaseView, monkeypatch: pytest.MonkeyPatch, hub: Any
-) -> None:
-    calls: list[dict[str, Any]] = []
-
-    class Api:
-        def __init__(self, token: str) -> None:
-            self.token = token
-
-        def upload_file(self, **given: Any) -> Any:
-            calls.append({**given, "token": self.token})
-            return SimpleNamespace(commit_url="https://huggingface.co/acme/llama-fp8/commit/1")
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    result = run(folder, "--repo-prefix", "acme/llama", "--variant", "fp8", "--upload")
-    assert result.exit_code == 0, result.output
-    (call,) = calls
-    assert (call["repo_id"], call["path_in_repo"], call["repo_type"]) == ("acme/llama-fp8", "README.md", "model")
-    assert call["path_or_fileobj"].decode() == cards.readme(view, "fp8")
-    assert call["token"] == "hf_secret"
-    assert view.case.bundle.id in call["commit_message"]
-    assert "hf_secret" not in result.output
-    assert "uploaded: https://huggingface.co/acme/llama-fp8/commit/1" in result.output
-
-
-def test_what_is_missing_is_named_with_its_mend(folder: Path, monkeypatch: pytest.MonkeyPatch, hub: Any) -> None:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    upload = ("--repo-prefix", "acme/llama", "--upload")
-    assert "HF_TOKEN" in str(run(folder, *upload).exception)
-    with monkeypatch.context() as m:
-        m.setitem(sys.modules, "huggingface_hub", None)
-        missing = run(folder, *upload).exception
-    assert isinstance(missing, QuantcaseError)
-    assert missing.fix == "pip install 'quantcase[cards]'"
-    assert run(folder, "--upload").exit_code == 2
-    assert run(folder, "--repo-prefix", "no-owner").exit_code == 2
-    assert "no card of nope" in str(run(folder, "--variant", "nope").exception)
-    with pytest.raises(QuantcaseError, match="no name that the Hub takes"):
-        repository("acme/llama", "a--b")
-
-
-def test_a_failed_upload_says_why_and_keeps_the_token_to_itself(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, hub: Any
-) -> None:
-    class Api:
-        def __init__(self, token: str) -> None:
-            self.token = token
-
-        def upload_file(self, **given: Any) -> Any:
-            raise ConnectionError(f"no route\nwith {self.token}")
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    failed = run(folder, "--repo-prefix", "acme/llama", "--variant", "fp8", "--upload").exception
-    assert isinstance(failed, QuantcaseError)
-    assert "acme/llama-fp8: the upload failed: no route with ***" in str(failed)
-
-
 def test_published_figures_are_neither_compared_nor_called_measured(tmp_path: Path) -> None:
     words = cards.readme(view_of(make_bundle(tmp_path, asked=small(), grade="published")), "fp8")
     assert "Published figures, taken with vllm" in words
     assert "Same harness" not in words
     assert not re.search(r"^\|.*(Change|Saving|Baseline \()", words, flags=re.M)
     assert "> **Evidence of grade published" in words
-
-
-@pytest.mark.parametrize(("weights", "grade"), [("dummy", "measured"), ("real", "simulated"), ("real", "published")])
-def test_what_was_not_measured_on_a_real_model_is_never_uploaded(
-    tmp_path: Path, weights: str, grade: Grade, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    asked = small(weights)
-    made = make_bundle(tmp_path, asked=asked, grade=grade)
-    assert refusal(view_of(made).case)
-    assert "would refuse" in run(made).output
-    assert "nothing is uploaded" in str(run(made, "--repo-prefix", "acme/llama", "--upload").exception)

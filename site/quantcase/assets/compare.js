@@ -142,10 +142,12 @@
     if (look.length) banner.append(make("span", "", " Look also at: ", bdi(names(look)), "."));
     return banner;
   }
-  /** Two variants on two cards or boxes that are known to be two. @param {any} a @param {any} b */
+  /** Two variants on boxes that are known to share no card, as `apart` in analysis/gpus_boxes.py tells it.
+   * @param {any} a @param {any} b */
   function boxes(a, b) {
     const [one, two] = [a, b].map((s) => /** @type {string[]} */ (s.variant.boxes ?? []));
-    if (!one.length || !two.length || one.some((name) => two.includes(name))) return [];
+    const [ours, theirs] = [one, two].map((names) => names.flatMap((name) => name.split(" ").slice(1)).filter((word) => word !== "+"));
+    if (!one.length || !two.length || ours.some((card) => theirs.includes(card))) return [];
     const banner = make("div", "qc-banner", "A and B were measured on different boxes: A on ", bdi(one.join(", ")), ", B on ",
       bdi(two.join(", ")), ". Two cards of one type are never quite alike: a difference below is the box's, too.");
     banner.setAttribute("role", "note");

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 CPU, H200, GH200 = "2026-11-21-cpu-cpu", "2026-11-21-h200-h200-shape", "2025-10-09-gh200-shimmy-moe"
+PAIR = "2026-11-21-h200-h200-pair"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'"
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Compare</title>
 <link rel="icon" href="data:,">
@@ -50,7 +51,7 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CaseDocument]:
     out = tmp_path_factory.mktemp("runs")
     a_run(out, 1)
     a_run(out, 2, engine="0.27.0", speed=SLOWER_FP8, grade="simulated")
-    shown = [*load(out).cases, *cases(CPU, H200, GH200)]
+    shown = [*load(out).cases, *cases(CPU, H200, PAIR, GH200)]
     return {d.case: d for d in compare.documents([CaseView(c, Options()) for c in shown])}
 
 
@@ -238,6 +239,19 @@ def test_what_differs_stands_above_the_figures_and_the_grades_are_in_sight(brows
         assert page.locator(".qc-delta[data-class=faster], .qc-delta[data-class=slower]").count() == 0
 
 
+def test_servers_that_share_no_card_are_on_two_boxes_and_one_with_two_cards_is_not(
+    browser: Browser, url: str, docs: dict[str, CaseDocument]
+) -> None:
+    ours, theirs = (docs[case].variants["bf16"].boxes for case in (PAIR, H200))
+    both = docs[PAIR].variants["bf16-two"].boxes
+    assert ours != both
+    with chosen(browser, url, f"{PAIR}/bf16", f"{PAIR}/bf16-two") as page:
+        assert page.locator(".qc-banner", has_text="different boxes").count() == 0
+    with chosen(browser, url, f"{PAIR}/bf16-two", f"{H200}/bf16") as page:
+        words = page.locator(".qc-banner", has_text="different boxes").inner_text()
+        assert words.startswith(f"A and B were measured on different boxes: A on {both[0]}, B on {theirs[0]}.")
+
+
 def test_two_machines_with_other_workloads_are_refused_in_words(browser: Browser, url: str) -> None:
     with chosen(browser, url, f"{H200}/bf16", f"{CPU}/f16") as page:
         assert "GPU NVIDIA H200 against none" in page.locator(".qc-banner").inner_text()
@@ -259,7 +273,7 @@ def test_without_javascript_the_cases_and_the_pairs_are_there(browser: Browser, 
     with opened(browser, url, java_script_enabled=False) as page:
         assert "needs JavaScript" in page.locator(".qc-compare").inner_text()
         assert page.locator("select").count() == 0
-        for case in (CPU, H200, GH200, "run-1"):
+        for case in (CPU, H200, PAIR, GH200, "run-1"):
             assert page.locator(f'#table-compare-cases a[href="../cases/{case}/"]').count() == 1
         assert page.locator("#table-pairs tbody tr").count() >= 1
 

@@ -341,6 +341,18 @@ def test_two_variants_with_figures_of_the_newest_whole_case_are_shown_first(docs
     assert scripts([])["cases.js"]["usual"] == []
 
 
+def test_a_quantized_variant_is_shown_first_beside_the_baseline(docs: dict[str, CaseDocument]) -> None:
+    whole = docs[H200]
+    more = {"bf16-two": whole.variants["bf16"], **whole.variants}
+    assert scripts([changed(whole, baseline="bf16-two", variants=more)])["cases.js"]["usual"] == [
+        [H200, "bf16-two"], [H200, "fp8"],
+    ]  # fmt: skip
+    kept = {name: more[name] for name in ("bf16-two", "bf16", "bf16-fp8kv")}
+    assert scripts([changed(whole, baseline="bf16", variants=kept)])["cases.js"]["usual"] == [
+        [H200, "bf16"], [H200, "bf16-fp8kv"],
+    ]  # fmt: skip
+
+
 def test_the_index_stays_small_for_a_thousand_cases(docs: dict[str, CaseDocument]) -> None:
     many = [changed(docs[H200], case=f"case-{i}") for i in range(1000)]
     text = dict(compare.files(many[:1000]))["cases.js"]

@@ -79,14 +79,21 @@ def files(found: Sequence[CaseDocument]) -> Iterator[tuple[str, str]]:
 
 
 def _usual(found: Sequence[CaseDocument]) -> list[tuple[str, str]]:
-    """The baseline of the newest case that is whole, and its first variant beside it: both with figures."""
+    """The baseline of the newest case that is whole and its first quantized variant, else its first other: both with
+    figures."""
     for whole in (True, False):
         for case in found:
             served = [name for name, v in case.variants.items() if v.cells]
             if len(served) > 1 and (not whole or (case.sound and case.status == "complete")):
                 first = case.baseline if case.baseline in served else served[0]
-                return [(case.case, name) for name in (first, next(name for name in served if name != first))]
+                others = sorted((n for n in served if n != first), key=lambda n: _alike(case, n, first))
+                return [(case.case, name) for name in (first, others[0])]
     return [(case.case, name) for case in found for name in list(case.variants) * 2][:2]
+
+
+def _alike(case: CaseDocument, a: str, b: str) -> bool:
+    one, other = (case.variants[name].what for name in (a, b))
+    return all(one[what] == other[what] for what in ("method", "KV cache"))
 
 
 def _script(document: Struct) -> str:

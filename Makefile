@@ -67,8 +67,8 @@ bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 ins
 	if [ "$(PEERS)" = 1 ]; then bash tools/install_peers.sh .cache/peers; fi
 	$(BIN)/python -m benchmarks.run
 
-bench-site: $(VENV)/.dev  ## how long the site takes beside MkDocs alone, what its pages weigh and score; writes benchmarks/SITE.md and PAGES.md
-	$(BIN)/python -m benchmarks.site
+bench-site: $(VENV)/.dev  ## how long the site takes beside MkDocs alone and asv, what its pages weigh and score (an hour); writes benchmarks/SITE.md and PAGES.md
+	sh tools/install_asv.sh .cache/peers/asv && $(BIN)/python -m benchmarks.site
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/mkdocs build --strict --quiet
 	sh tools/install_lighthouse.sh .cache/node && $(BIN)/python -m benchmarks.pages public

@@ -1,7 +1,8 @@
 """How long a site takes: `python -m benchmarks.site` writes its part of benchmarks/SITE.md.
 
 Bundles are made by a seed and labelled simulated. The same pages are built three ways in one run: with nothing made
-before, again with nothing changed, and by MkDocs alone from the same Markdown. `--bundles 1000` for the large one.
+before, again with nothing changed, and by MkDocs alone from the same Markdown. Beside them asv, where it is installed,
+publishes the same runs. Ends with 1 and says so when a budget is not kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.keep import put
+from benchmarks.peers import asv_publish
 from tests.makers import make_bundle
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +38,8 @@ validation: {links: {anchors: ignore, not_found: ignore}, nav: {omitted_files: i
 nav: [index.md, {Cases: [cases/index.md]}, costs/index.md, methodology.md]
 """
 IN_MENU = 40  # as the plugin has it
+MOST_TIMES_ALONE = 2.0  # a full build by the clock, in builds of the same Markdown by MkDocs alone
+MOST_BYTES = 10**9  # of memory, in any of our builds
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ def rounds(home: Path, count: int, repeats: int) -> tuple[dict[str, list[Cost]],
             out = [*python, "collector.cli", "site", "--results", str(results), "--out", str(plain / "docs")]
             measured(out, ours)
         found["alone"].append(measured([*python, "mkdocs", "build", "-q"], plain))
+        if asv_publish.version():
+            asv = home / "asv"
+            if not asv.exists():
+                command = asv_publish.project(results, asv)
+            found.setdefault("asv", []).append(measured(command, asv))
     pages = list((plain / "docs").rglob("*.md"))
     return found, len(pages), sum(p.stat().st_size for p in pages) / 2**20
 
@@ -116,16 +125,18 @@ def median(costs: list[Cost]) -> Cost:
 def table(rows: list[tuple[int, int, float, dict[str, Cost]]]) -> str:
     """The figures as Markdown."""
     lines = [
-        "| Bundles | Pages | Markdown, MiB | Build | Wall, s | CPU, s | CPU, × alone | CPU, s a bundle | Peak, MiB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| Bundles | Pages | Markdown, MiB | Build | Wall, s | Wall, × alone | CPU, s | CPU, × alone | CPU, s a bundle "
+        "| Peak, MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    names = {"full": "full", "rebuild": "nothing changed", "alone": "MkDocs alone, same Markdown"}
+    names = {"full": "full", "rebuild": "nothing changed", "alone": "MkDocs alone, same Markdown", "asv": "asv publish"}
     for bundles, pages, size, costs in rows:
         for way, cost in costs.items():
-            share, each = cost.cpu_s / costs["alone"].cpu_s, cost.cpu_s / bundles
+            made = ("", "") if way == "asv" else (f"{pages:,}", f"{size:.1f}")
+            shares = (cost.wall_s / costs["alone"].wall_s, cost.cpu_s / costs["alone"].cpu_s)
             lines.append(
-                f"| {bundles:,} | {pages:,} | {size:.1f} | {names[way]} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} "
-                f"| {share:.2f} | {each:.2f} | {cost.peak_mib:,.0f} |"
+                f"| {bundles:,} | {made[0]} | {made[1]} | {names[way]} | {cost.wall_s:.1f} | {shares[0]:.2f} "
+                f"| {cost.cpu_s:.1f} | {shares[1]:.2f} | {cost.cpu_s / bundles:.2f} | {cost.peak_mib:,.0f} |"
             )
     return "\n".join(lines)
 
@@ -134,6 +145,11 @@ def report(rows: list[tuple[int, int, float, dict[str, Cost]]], repeats: int, lo
     """The measured part of SITE.md."""
     versions = ", ".join(f"{n} {version(n)}" for n in ("mkdocs", "mkdocs-material", "vl-convert-python"))
     today, python = f"{datetime.now(UTC):%Y-%m-%d}", platform.python_version()
+    peer = asv_publish.version()
+    beside = f"""
+"asv publish" (asv {peer}) has the same runs as commits, and {len(asv_publish.METRICS)} metrics of each variant and load
+point as its benchmarks: one dashboard of graphs over commits, drawn in the reader's browser; ours of that is `history/`.
+""" if peer else ""  # fmt: skip
     return f"""Written by `python -m benchmarks.site` on {today}: Python {python}, {versions},
 {os.cpu_count()} cores, 1-minute load {load:.1f} before the first build. Bundles are made by a seed and simulated: four
 variants at five load points, three repeats each, no answers. Medians of {repeats}.
@@ -145,24 +161,41 @@ Peak is the resident memory of all processes together, read ten times a second; 
 
 "Full" begins without anything kept: every bundle is checked, every chart drawn. "Nothing changed" is the next build.
 "MkDocs alone" has no plugin of ours: the pages of `collect site`, Material and its search.
-"""
+{beside}"""
+
+
+def over(bundles: int, costs: dict[str, Cost]) -> list[str]:
+    """The budgets that were not kept, in words."""
+    times, peak = costs["full"].wall_s / costs["alone"].wall_s, max(costs[w].peak_mib for w in ("full", "rebuild"))
+    found = []
+    if times > MOST_TIMES_ALONE:
+        found.append(
+            f"{bundles} bundles: a full build takes {times:.2f} times MkDocs alone, at most {MOST_TIMES_ALONE:g}"
+        )
+    if peak * 2**20 > MOST_BYTES:
+        found.append(f"{bundles} bundles: {peak:.0f} MiB of memory, at most {MOST_BYTES / 2**20:.0f}")
+    return found
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundles", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--bundles", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "SITE.md")
     asked = parser.parse_args()
     load = os.getloadavg()[0]
-    rows = []
+    rows, missed = [], []
     for count in asked.bundles:
         with tempfile.TemporaryDirectory(prefix="quantcase-bench-") as home:
             found, pages, size = rounds(Path(home), count, asked.repeats)
-        rows.append((count, pages, size, {way: median(costs) for way, costs in found.items()}))
+        costs = {way: median(each) for way, each in found.items()}
+        rows.append((count, pages, size, costs))
+        missed += over(count, costs)
         put(asked.out, "building", report(rows, asked.repeats, load))
         print(table(rows[-1:]), flush=True)
+    if missed:
+        raise SystemExit("\n".join(missed))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _usual(found: Sequence[CaseDocument]) -> list[tuple[str, str]]:
 
 def _alike(case: CaseDocument, a: str, b: str) -> bool:
     one, other = (case.variants[name].what for name in (a, b))
-    return all(one[what] == other[what] for what in ("method", "KV cache"))
+    return all(one.get(what) == other.get(what) for what in ("method", "KV cache"))
 
 
 def _script(document: Struct) -> str:

@@ -148,7 +148,7 @@ def report(rows: list[tuple[int, int, float, dict[str, Cost]]], repeats: int, lo
     peer = asv_publish.version()
     beside = f"""
 "asv publish" (asv {peer}) has the same runs as commits, and {len(asv_publish.METRICS)} metrics of each variant and load
-point as its benchmarks: one dashboard of graphs over commits, drawn in the reader's browser; ours of that is `history/`.
+point as its benchmarks: one dashboard of graphs over commits, drawn in the reader's browser. Ours is `history/`.
 """ if peer else ""  # fmt: skip
     return f"""Written by `python -m benchmarks.site` on {today}: Python {python}, {versions},
 {os.cpu_count()} cores, 1-minute load {load:.1f} before the first build. Bundles are made by a seed and simulated: four

@@ -135,6 +135,7 @@ def test_every_generated_page_is_documented(tmp_path: Path) -> None:
             continue
         generic = uri.replace(folder.name, "<id>")
         generic = re.sub(r"/cards/[^/]+/", "/cards/<variant>/", generic)
+        generic = re.sub(r"/versions/[^/]+/", "/versions/<digits>/", generic)
         generic = re.sub(r"^schema/format-1/.+", "schema/format-1/<name>.json", generic)
         assert f"`{generic}`" in words, generic
 

@@ -45,6 +45,7 @@ from quantcase.pages import (
     save_gpu,
     schemas,
     summary,
+    version,
 )
 from quantcase.pages import case as case_page
 from quantcase.pages.view import CaseView, Options
@@ -179,6 +180,8 @@ def _worded(view: CaseView) -> Iterator[Output]:
     base = f"cases/{view.case.id}"
     yield Output(f"{base}/data/index.md", data.page(view))
     yield Output(f"{base}/notes/index.md", notes.page(view))
+    if name := version.digits(view):
+        yield Output(f"{base}/versions/{name}/index.md", version.page(view))
 
 
 def _outputs(

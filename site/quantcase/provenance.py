@@ -164,6 +164,8 @@ _QUALITY_PAGES = (
 _DATA = (
     Source("data:table-files", "Files of the bundle", "Every file with its bytes and its sha256.",
            "n: every file that the manifest names.", ("datapackage.json",), _TRACED),
+    Source("versions:table-version", "Which version this is", "The bundle, by the sha256 of its manifest.",
+           "n: every file that the manifest names.", ("datapackage.json",), _TRACED),
     Source("data:table-imported-files", "Files that were read", "Another tool's files, by name, bytes and sha256.",
            "n: every file that was read.", ("imported.json",), _TRACED),
     Source("data:table-imported-points", "Requests of each run", "What became of them, as the tool counts them.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from playwright.sync_api import Browser, Page
 
 __all__ = ["KINDS", "address", "opened"]
 
-# Kind -> address below the site; {case} and {variant} are those of the seeded bundle.
+# Kind -> address below the site; {case}, {variant} and {version} are those of the seeded bundle.
 KINDS = {
     "home": "",
     "cases": "cases/",
@@ -21,6 +24,7 @@ KINDS = {
     "log": "cases/{case}/log/",
     "projection": "cases/{case}/projection/",
     "data": "cases/{case}/data/",
+    "version": "cases/{case}/versions/{version}/",
     "card": "cases/{case}/cards/{variant}/",
     "compare": "compare/",
     "history": "history/",
@@ -39,7 +43,13 @@ KINDS = {
 
 def address(site: tuple[str, str], kind: str, variant: str = "fp8") -> str:
     """Where a kind of page stands."""
-    return f"{site[0]}/{KINDS[kind].format(case=site[1], variant=variant)}"
+    return f"{site[0]}/{KINDS[kind].format(case=site[1], variant=variant, version=_version(site))}"
+
+
+@cache
+def _version(site: tuple[str, str]) -> str:
+    with urllib.request.urlopen(f"{site[0]}/cases/{site[1]}/case.json", timeout=10) as reply:  # noqa: S310
+        return str(json.load(reply)["generated_from"]["manifest_sha256"])[:12]
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -143,3 +144,22 @@ def test_paper_is_light_whatever_the_screen_was(browser: Browser, site: tuple[st
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
             assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") != "dark"
     assert inks[0] == inks[1]
+
+
+def test_the_address_of_a_version_that_is_gone_leads_to_its_case(browser: Browser, site: tuple[str, str]) -> None:
+    """A host answers any address that is not there with 404.html."""
+    url, case = site
+    context = browser.new_context()
+    page = context.new_page()
+    with urllib.request.urlopen(f"{url}/404.html", timeout=10) as reply:  # noqa: S310
+        missing = reply.read().decode()
+    page.route("**/versions/0123456789ab/", lambda r: r.fulfill(status=404, body=missing, content_type="text/html"))
+    page.goto(f"{url}/cases/{case}/versions/0123456789ab/")
+    place = page.locator(".qc-gone")
+    expect(place).to_be_visible()
+    assert case in place.inner_text()
+    place.locator("a").click()
+    page.wait_for_url(f"{url}/cases/{case}/")
+    page.goto(f"{url}/404.html")
+    expect(place).to_be_hidden()
+    context.close()

@@ -36,8 +36,19 @@
     });
   }
 
+  /** On the page of addresses that are not there: of a version that is gone, the way to its case. */
+  function gone() {
+    const place = document.querySelector(/** @type {"p"} */ (".qc-gone")), link = place?.querySelector("a");
+    const named = /^(.*\/cases\/([A-Za-z0-9][A-Za-z0-9._-]*)\/)versions\//.exec(location.pathname);
+    if (!place || !link || !named) return;
+    link.href = location.origin + named[1];
+    link.textContent = named[2];
+    place.hidden = false;
+  }
+
   window.addEventListener("hashchange", reveal);
   window.addEventListener("load", name_parts);
+  window.addEventListener("load", gone);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", reveal);
   else reveal();
 })();

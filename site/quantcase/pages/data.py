@@ -12,7 +12,7 @@ from collector.bundle.schema import TABLES, columns
 from collector.bundle.tables import read_text
 from quantcase.catalog import Case
 from quantcase.html import Column, none, table
-from quantcase.pages import figures, imported, origin
+from quantcase.pages import figures, imported, origin, version
 from quantcase.pages.view import CaseView, render
 from quantcase.text import counted, fixed, number, text
 
@@ -45,6 +45,7 @@ def page(view: CaseView) -> str:
         trail=view.trail("data"),
         banners=view.banners(),
         check=_check(view),
+        version=_version(view),
         files=_files(view),
         tables=[(text(t.path), text(t.holds), _preview(view, name)) for name, t in TABLES.items()],
         environment=_environment(view),
@@ -88,6 +89,16 @@ def _finding(fault: Fault, case: Case) -> list[str]:
         f"<strong>{text(fault.level)}</strong>" if fault.level == "error" else text(fault.level),
         *(text(words.replace(str(case.bundle.folder), home)) for words in (fault.where, fault.problem, fault.fix)),
     ]
+
+
+def _version(view: CaseView) -> str:
+    name = version.digits(view)
+    if name is None:
+        return "This version of the bundle has no permalink: its manifest does not vouch for the figures."
+    return (
+        f"Permalink of this version: [{name}](../versions/{name}/index.md). It is gone when a file of the bundle "
+        "changes; the case stays."
+    )
 
 
 def _files(view: CaseView) -> str:

@@ -113,9 +113,12 @@ def fixed(value: float | Decimal, places: int = 0) -> str:
     return signed((shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−"))
 
 
-def percent(share: float, places: int = 1) -> str:
-    """A share as `12.3 %`: with a space before the sign, as everywhere on the pages (SI brochure, 5.4.7)."""
-    return f"{fixed(100 * share, places)} %"
+def percent(share: float | None, places: int = 1) -> str:
+    """A share as `12.3 %`: with a space before the sign, as everywhere on the pages (SI brochure, 5.4.7).
+
+    A dash when there is none.
+    """
+    return "–" if share is None or share != share else f"{fixed(100 * share, places)} %"
 
 
 def counted(n: int, one: str, many: str = "") -> str:

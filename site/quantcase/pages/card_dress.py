@@ -18,9 +18,9 @@ from quantcase.analysis.points import Point
 from quantcase.html import Column, change, kind_words
 from quantcase.pages.cost import saving_cell
 from quantcase.pages.quality import grade_badge
-from quantcase.text import fixed, number, span, text
+from quantcase.text import number, percent, span, text
 
-__all__ = ["PAGE", "README", "Dress", "percent"]
+__all__ = ["PAGE", "README", "Dress"]
 
 _GRADES = {"pass": "pass", "caution": "caution", "fail": "fail", "unknown": "not measurable"}
 _MOST = 1000  # characters of one text: a hostile one fills no page
@@ -44,11 +44,6 @@ class Dress:
     saving: Callable[[Comparison | None], str]
     none: Callable[[str], str]
     grade: Callable[[str], str]
-
-
-def percent(share: float | None) -> str:
-    """A share of 1 as `98.4 %`; a dash when there is none."""
-    return "–" if share is None or share != share else f"{fixed(100 * share, 1)} %"
 
 
 def _readable(safe: str) -> str:

@@ -13,11 +13,11 @@ from quantcase.analysis.points import THROUGHPUT
 from quantcase.analysis.servers import mixed
 from quantcase.html import Column
 from quantcase.pages import origin, quality
-from quantcase.pages.card_dress import PAGE, README, Dress, percent
+from quantcase.pages.card_dress import PAGE, README, Dress
 from quantcase.pages.servers import of_each, of_one
 from quantcase.pages.view import CaseView, render
 from quantcase.signs import localized, written_in
-from quantcase.text import counted, fixed, load_words, number, plain, signed_percent, text
+from quantcase.text import counted, fixed, load_words, number, percent, plain, signed_percent, text
 
 __all__ = ["links", "page", "readme", "variants"]
 

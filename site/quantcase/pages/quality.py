@@ -92,14 +92,10 @@ def _ratio(value: float, low: float, high: float, places: int) -> str:
     return f"{fixed(value, places)} <small>({fixed(low, places)} to {fixed(high, places)})</small>"
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None or value != value else percent(value)
-
-
 def _recovery(p: Paired) -> str:
     if p.recovery is None or p.recovery_low is None or p.recovery_high is None:
         return "–"
-    return f"{_share(p.recovery)} <small>({_share(p.recovery_low)} to {_share(p.recovery_high)})</small>"
+    return f"{percent(p.recovery)} <small>({percent(p.recovery_low)} to {percent(p.recovery_high)})</small>"
 
 
 def _verdict_table(view: CaseView) -> str:
@@ -119,7 +115,7 @@ def _verdict_table(view: CaseView) -> str:
                 f"{fixed(a.variant_right)} of {fixed(a.n)}" if a else "–",
                 f"{points(a.difference_pp)} <small>({points(a.low_pp)} to {points(a.high_pp)})</small>" if a else "–",
                 _recovery(a) if a else "–",
-                f"{_share(a.flips_share)}" if a else "–",
+                f"{percent(a.flips_share)}" if a else "–",
                 fixed(a.mde_pp, 1) if a else "–",
             ]
         )
@@ -193,7 +189,7 @@ def _control_words(view: CaseView) -> str:
     if c.divergence:
         parting = f" {c.divergence.identical} of {c.divergence.n} long answers were the same to the last token."
     return (
-        f"**Control.** The baseline against itself over {where}: {_share(c.accuracy.flips_share)} of "
+        f"**Control.** The baseline against itself over {where}: {percent(c.accuracy.flips_share)} of "
         f"{fixed(c.accuracy.n)} answers flipped, {points_words(c.accuracy)}.{parting} That much is not blamed on "
         "quantization."
     )
@@ -234,10 +230,10 @@ def _likeness(view: CaseView) -> str:
                 text(name),
                 _ratio(f.ppl_ratio, f.ppl_ratio_low, f.ppl_ratio_high, 4),
                 _ratio(f.kld_topk_lower_bound, f.kld_topk_lower_bound_low, f.kld_topk_lower_bound_high, 4),
-                _share(f.captured_mass),
-                f"{_share(f.top1_agreement)} <small>({_share(f.top1_agreement_low)} to "
-                f"{_share(f.top1_agreement_high)})</small>",
-                _share(f.rms_delta_p),
+                percent(f.captured_mass),
+                f"{percent(f.top1_agreement)} <small>({percent(f.top1_agreement_low)} to "
+                f"{percent(f.top1_agreement_high)})</small>",
+                percent(f.rms_delta_p),
                 signed(f"{100 * f.mean_delta_p:+.2f} %".replace("-", "−")),
                 f"{fixed(f.tokens)} in {f.documents}",
             ]

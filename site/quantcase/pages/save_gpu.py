@@ -11,7 +11,6 @@ from quantcase.analysis.servers import each_gpu, mixed, several
 from quantcase.html import Column, none, table
 from quantcase.money import COST
 from quantcase.pages.quality import grade_badge
-from quantcase.pages.servers import count_words
 from quantcase.pages.view import CaseView, render
 from quantcase.text import counted, fixed, load_words, number, percent, signed_percent, signed_percents, span, text
 
@@ -45,7 +44,7 @@ def brief(view: CaseView) -> list[str]:
     for one in (s for s in servers(view.case) if s.state == "does not fit"):
         fits = [text(a.ours.variant) for a in mine if a.ours.gpus == one.gpus and a.ours.state == "served"]
         if fits:
-            lines.append(f"{text(one.variant)} does not fit on {count_words(one.gpus)}; {' and '.join(fits)} does")
+            lines.append(f"{text(one.variant)} does not fit on {counted(one.gpus, 'GPU')}; {' and '.join(fits)} does")
     return lines
 
 
@@ -141,7 +140,7 @@ def _speeds(view: CaseView, every: Sequence[Server]) -> str:
             if speed is not None:
                 bounds = (speed.value, speed.low, speed.high)
                 price = "no price" if usd is None else view.money.span(usd.value, usd.low, usd.high)
-                name = f"{text(s.variant)}, {count_words(s.gpus)}"
+                name = f"{text(s.variant)}, {counted(s.gpus, 'GPU')}"
                 shown = [span(*bounds), span(*each_gpu(bounds, s.gpus)), price]
                 rows.append([f"{text(w)}, {load_words(load)}", name, *shown])
     if not rows:
@@ -163,7 +162,7 @@ def _unfit(every: Sequence[Server]) -> Iterator[str]:
             word = {"does not fit": "does not fit on", "not supported": "is not supported on"}.get(
                 s.state, "does not start on"
             )
-            yield f"**{text(s.variant)} {word} {count_words(s.gpus)}**{line}"
+            yield f"**{text(s.variant)} {word} {counted(s.gpus, 'GPU')}**{line}"
 
 
 def _answer(view: CaseView, a: Against) -> str:
@@ -186,7 +185,7 @@ def _answer(view: CaseView, a: Against) -> str:
 
 
 def _on(s: Server) -> str:
-    return f"{text(s.variant)} on {count_words(s.gpus)}"
+    return f"{text(s.variant)} on {counted(s.gpus, 'GPU')}"
 
 
 def _names(a: Against) -> str:
@@ -296,7 +295,7 @@ def _pairs(name: str, view: CaseView, pairs: Sequence[Against]) -> str:
 
 def _row(view: CaseView, a: Against, at: At) -> list[str]:
     by_metric = {c.metric: c for c in at.latency}
-    sides = [f"{text(s.variant)}, {count_words(s.gpus)}" for s in (a.ours, a.plain)]
+    sides = [f"{text(s.variant)}, {counted(s.gpus, 'GPU')}" for s in (a.ours, a.plain)]
     cost = "no price" if view.usd_per_hour is None else "not decided"
     if at.saving is not None and view.usd_per_hour is not None:
         share, low, high = at.saving

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collector.bundle.schema import VariantRow
-from quantcase.analysis.compare import PER_GPU, Comparison
 from quantcase.analysis.servers import gpu_counts, mixed, several
 from quantcase.pages.view import CaseView
-from quantcase.text import number, text
+from quantcase.text import counted, number, text
 
-__all__ = ["count_words", "gib", "note", "of_each", "of_gpus", "of_one", "throughput_words"]
-
-
-def count_words(count: int) -> str:
-    """`1 GPU`, `2 GPUs`."""
-    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+__all__ = ["gib", "note", "of_each", "of_gpus", "of_one"]
 
 
 def of_each(view: CaseView) -> str:
@@ -34,12 +28,7 @@ def gib(row: VariantRow) -> str:
 
 def of_gpus(count: int) -> str:
     """What follows the word server or worker: empty for one of a single GPU."""
-    return "" if count == 1 else f" of {count_words(count)}"
-
-
-def throughput_words(c: Comparison) -> str:
-    """What a comparison of throughput is of."""
-    return "throughput per GPU" if c.metric == PER_GPU else "throughput"
+    return "" if count == 1 else f" of {counted(count, 'GPU')}"
 
 
 def note(view: CaseView) -> str:
@@ -50,6 +39,6 @@ def note(view: CaseView) -> str:
     by_count: dict[int, list[str]] = {}
     for name, count in counts.items():
         by_count.setdefault(count, []).append(text(name))
-    told = "; ".join(f"{count_words(n)}: {', '.join(names)}" for n, names in sorted(by_count.items()))
+    told = "; ".join(f"{counted(n, 'GPU')}: {', '.join(names)}" for n, names in sorted(by_count.items()))
     differ = " A difference between servers of unlike GPUs says how many each has." if mixed(view.case) else ""
     return f"Servers by their GPUs: {told}. Throughput and KV tokens are of the server; costs count every GPU.{differ}"

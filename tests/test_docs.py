@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from collector.bundle.schema import TABLES, columns
 from collector.cli import cli
 from tests import sites
 from tools.reference import PAGE, page
+from tools.screenshots import SHOTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -147,3 +149,15 @@ def test_the_readme_names_targets_and_files_that_exist() -> None:
         assert f"\n{target}:" in makefile
     for link in re.findall(r"\]\(([^)h][^)]*)\)", words):
         assert (ROOT / link).exists(), link
+
+
+def test_the_readmes_pictures_are_there_small_and_not_in_the_site() -> None:
+    readme, config = (ROOT / "README.md").read_text(), (ROOT / "mkdocs.yml").read_text()
+    taken = {p.name: p.read_bytes() for p in (DOCS / "images").iterdir()}
+    assert set(re.findall(r'src="docs/images/([^"]+)"', readme)) == set(taken) == set(SHOTS)
+    for name, (address, width, height, _) in SHOTS.items():
+        assert taken[name].startswith(b"\x89PNG")
+        assert struct.unpack(">II", taken[name][16:24]) == (width, height)
+        assert (ROOT / "results" / address.split("/")[1]).is_dir()
+    assert sum(map(len, taken.values())) < 300_000
+    assert "\nexclude_docs: images/" in config

@@ -68,10 +68,10 @@ bench: $(VENV)/.dev  ## the client beside its peers on this machine (PEERS=1 ins
 	$(BIN)/python -m benchmarks.run
 
 bench-site: $(VENV)/.dev  ## how long the site takes beside MkDocs alone and asv, what its pages weigh and score (an hour); writes benchmarks/SITE.md and PAGES.md
-	sh tools/install_asv.sh .cache/peers/asv && $(BIN)/python -m benchmarks.site
-	$(BIN)/python -m benchmarks.serving
+	sh tools/install_asv.sh .cache/peers/asv
+	sh tools/install_lighthouse.sh .cache/node
 	$(BIN)/mkdocs build --strict --quiet
-	sh tools/install_lighthouse.sh .cache/node && $(BIN)/python -m benchmarks.pages public
+	missed=0; for part in site serving "pages public"; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
 
 pyz: $(VENV)/.dev  ## the collector as one file for a box without pip (dist/collect.pyz)
 	bash tools/make_pyz.sh dist/collect.pyz

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools import chromium
 from tools.serve_gzip import served
 
 ROOT = Path(__file__).parent.parent
@@ -65,9 +65,9 @@ def addresses(site: Path) -> dict[str, str]:
 
 def measured(url: str, lighthouse: Path) -> dict[str, Any]:
     """Lighthouse's report of one visit."""
-    browser = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+    browser = chromium.found()
     if browser is None:
-        raise SystemExit("no chromium on PATH: tools/ensure_chromium.sh installs one")
+        raise SystemExit(chromium.MISSING)
     with tempfile.TemporaryDirectory() as work:
         out = Path(work) / "report.json"
         command = ["node", str(lighthouse / "node_modules/lighthouse/cli/index.js"), url, "--quiet", "--output=json",

@@ -35,9 +35,8 @@ SLOW = (
     "browser/test_samples.py::test_words_can_be_read", "browser/test_site.py::test_no_page_scrolls",
     "browser/test_site.py::test_every_other", "browser/test_tables.py", "browser/test_charts.py",
     "browser/test_weight.py::test_only", "browser/test_weight.py::test_the_search_index", "carry/test_pyz.py",
-    "site/test_again.py::test_a_new_title", "site/test_again.py::test_after_a_build",
-    "site/test_again.py::test_an_option", "site/test_again.py::test_beside",
-    "site/test_again.py::test_what_is_no_page", "site/test_mkdocs.py::test_gh_deploy",
+    "site/test_again.py::test_a_new_title", "site/test_again.py::test_an_option", "site/test_again.py::test_beside",
+    "site/test_mkdocs.py::test_gh_deploy",
     "site/test_quick.py::test_texts_are_measured", "site/test_report.py::test_a_wide_table",
     "site/test_report.py::test_no_word_leaves", "site/test_reproducible.py", "site/test_zensical.py",
 )  # fmt: skip

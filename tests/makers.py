@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from collector.bundle import metrics
+from collector.bundle.answers import QualityItem
 from collector.bundle.schema import (
     CellRow,
     ChunkGapRow,
@@ -80,6 +81,17 @@ concurrency = [16, 32]
 
 SPEED = {"bf16": 1.0, "fp8": 0.66, "awq": 0.55, "bf16-fp8kv": 1.02, "bf16-2": 0.66, "fp8-2": 0.45}  # time a token
 WEIGHTS_GIB = {"bf16": 14.99, "fp8": 8.49, "awq": 5.37, "bf16-fp8kv": 14.99, "bf16-2": 14.99, "fp8-2": 8.49}
+
+
+def quality_items(suite: str, count: int, task: str, tasks: int) -> list[QualityItem]:
+    """Prompts whose answer is 4, dealt to so many tasks."""
+    return [
+        QualityItem(
+            suite=suite, task=f"{task}{i % tasks}", prompt_id=f"{suite}/{i}", prompt_sha256="0" * 64, prompt="?",
+            reference="4", scorer="number",
+        )
+        for i in range(count)
+    ]  # fmt: skip
 
 
 def study(weights: str = "dummy") -> Study:

@@ -5,13 +5,13 @@ Taken anew when a page that they show looks different; a test holds that they ar
 
 from __future__ import annotations
 
-import functools
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
 from playwright.sync_api import sync_playwright
+
+from tools import chromium
+from tools.serve_gzip import served
 
 __all__ = ["SHOTS"]
 
@@ -24,27 +24,21 @@ SHOTS = {
 }  # fmt: skip
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @click.command()
 @click.argument("site", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(site: Path) -> None:
     """Take every picture of a site that `mkdocs build` made."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if (path := chromium.found()) is None:
+        raise SystemExit(chromium.MISSING)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with served(site) as root, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for name, (address, width, height, scheme) in SHOTS.items():
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            page.goto(f"http://127.0.0.1:{server.server_address[1]}/{address}", wait_until="networkidle")
+            page.goto(f"{root}/{address}", wait_until="networkidle")
             page.screenshot(path=IMAGES / name)
             click.echo(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
         browser.close()
-    server.shutdown()
 
 
 if __name__ == "__main__":

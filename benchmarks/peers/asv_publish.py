@@ -15,9 +15,8 @@ from pathlib import Path
 
 from benchmarks.peers.process import installed
 
-__all__ = ["NAME", "VENV", "project", "version"]
+__all__ = ["METRICS", "VENV", "project", "version"]
 
-NAME = "asv"
 VENV = Path(__file__).parents[2] / ".cache" / "peers" / "asv"
 METRICS = {
     "throughput_tok_s": "tok/s", "ttft_ms_p50": "ms", "ttft_ms_p95": "ms", "tpot_ms_p50": "ms", "e2e_ms_p95": "ms",

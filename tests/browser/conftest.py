@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import sites
+from tools import chromium
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
@@ -64,7 +64,7 @@ def browser() -> Iterator[Browser]:
 
     Ends with these tests: Playwright's loop must not be running when asyncio tests begin.
     """
-    path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+    path = chromium.found()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail("no chromium on PATH: the browser tests must run in CI")

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
-from collector.bundle.answers import QualityItem, QualityRow
+from collector.bundle.answers import QualityRow
 from collector.bundle.read import open_bundle
 from collector.bundle.write import BundleWriter
 from collector.study import Study, loads
 from quantcase.catalog import Case
 from quantcase.pages.view import CaseView, Options
-from tests.makers import STUDY
+from tests.makers import STUDY, quality_items
 
-__all__ = ["small", "study", "view_of", "with_answers"]
+__all__ = ["small", "study", "the_hub", "view_of", "with_answers"]
 
 SUITES = '[[quality]]\nkind = "exact"\n[[quality]]\nkind = "labels"\ndataset = "acme/banking"\nname = "bank"\n'
 
@@ -41,13 +42,7 @@ def with_answers(folder: Path, lost: dict[str, int], n: int = 400) -> None:
     writer = BundleWriter.resume(folder)
     r = random.Random(7)
     for suite, count in (("exact", n), ("bank", 60)):
-        items = [
-            QualityItem(
-                suite=suite, task=f"task{i % 2}", prompt_id=f"{suite}/{i}", prompt_sha256="0" * 64, prompt="?",
-                reference="4", scorer="number",
-            )
-            for i in range(count)
-        ]  # fmt: skip
+        items = quality_items(suite, count, "task", 2)
         writer.answers.add_items(suite, items)
         right = [r.random() < 0.75 for _ in items]
         for name in [v.name for v in writer.study.variants if v.name != "bf16-fp8kv"]:
@@ -61,6 +56,11 @@ def with_answers(folder: Path, lost: dict[str, int], n: int = 400) -> None:
                     )
                 )  # fmt: skip
     writer.close("complete")
+
+
+def the_hub() -> Any:
+    """The Hub's own library; its tests are skipped, and say so, where it is not installed."""
+    return pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install -e '.[dev]'")
 
 
 def view_of(folder: Path, options: Options | None = None) -> CaseView:

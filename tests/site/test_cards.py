@@ -25,7 +25,7 @@ from quantcase.catalog import Case
 from quantcase.pages import cards
 from quantcase.pages.view import CaseView, Options
 from tests.makers import make_bundle, variant_row
-from tests.site.card_bundles import small, study, view_of, with_answers
+from tests.site.card_bundles import small, study, the_hub, view_of, with_answers
 
 HOSTILE = [
     "x: y\n---\n# Owned\n- a: b",
@@ -53,7 +53,7 @@ def view(folder: Path) -> CaseView:
 
 @pytest.fixture(scope="module")
 def hub() -> Any:
-    return pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install -e '.[dev]'")
+    return the_hub()
 
 
 def front(readme: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from quantcase.pages import cards
 from quantcase.pages.view import CaseView
 from quantcase.publish_cards import publish_cards, refusal, repository
 from tests.makers import make_bundle
-from tests.site.card_bundles import small, study, view_of
+from tests.site.card_bundles import small, study, the_hub, view_of
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def view(folder: Path) -> CaseView:
 
 @pytest.fixture(scope="module")
 def hub() -> Any:
-    return pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install -e '.[dev]'")
+    return the_hub()
 
 
 def run(folder: Path, *arguments: str) -> Result:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.bundle.answers import QualityItem, QualityRow
+from collector.bundle.answers import QualityRow
 from collector.bundle.read import open_bundle
 from collector.bundle.schema import Environment
 from collector.bundle.write import BundleWriter
@@ -17,7 +17,7 @@ from collector.study import loads
 from quantcase.analysis.quality import Quality, control, qualities
 from quantcase.analysis.quality_verdict import items_for_margin, judge
 from quantcase.catalog import Case
-from tests.makers import STUDY
+from tests.makers import STUDY, quality_items
 
 SUITES = '[[quality]]\nkind = "exact"\n[[quality]]\nkind = "long-context"\n'
 VARIANTS = ("bf16", "fp8", "awq", "bf16-fp8kv")
@@ -35,13 +35,7 @@ def case(
         environment=Environment(gpu_asked="h200"),
     )  # fmt: skip
     for suite, count in (("exact", n), ("long-context", long)):
-        items = [
-            QualityItem(
-                suite=suite, task=f"t{i % 4}", prompt_id=f"{suite}/{i}", prompt_sha256="0" * 64, prompt="?",
-                reference="4", scorer="number",
-            )
-            for i in range(count)
-        ]  # fmt: skip
+        items = quality_items(suite, count, "t", 4)
         writer.answers.add_items(suite, items)
         right = [r.random() < 0.7 for _ in items]
         for name, number in [(v, 1) for v in variants] + [("bf16", 2)]:
